@@ -1,0 +1,203 @@
+//! What the door is built from: plain values that the configuration has proven.
+//!
+//! One [`DoorConfig`] is one generation. It is built by `tidegate::config`, never partly.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use health::config::HealthConfig;
+use ipnet::IpNet;
+use policies::backend::{Backend, PoolName};
+use policies::balance::{HashKey, Rule};
+use policies::route::Route;
+use policies::route::normal::PathRules;
+
+/// One generation of the whole data plane.
+#[derive(Debug, Clone)]
+pub struct DoorConfig {
+    /// `[site] name`; the pseudonym in `Via`.
+    pub site: Arc<str>,
+    /// Failure domain the door itself stands in (`[site] zone`), for zone preference.
+    pub zone: Option<Arc<str>>,
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// In the order of their names.
+    pub listeners: Vec<ListenerConfig>,
+    /// [`policies::backend::PoolIndex`] is the place in this list.
+    pub pools: Vec<PoolConfig>,
+    /// First match wins.
+    pub routes: Vec<RouteConfig>,
+    /// Seed of every die that the data plane rolls.
+    pub seed: u64,
+}
+
+/// `[listeners.NAME]`
+#[derive(Debug, Clone)]
+pub struct ListenerConfig {
+    /// NAME
+    pub name: Arc<str>,
+    /// Addresses to accept on, at least one.
+    pub bind: Vec<SocketAddr>,
+    /// Answer everything with a redirect to https on this port instead of routing.
+    pub redirect_to_https: Option<u16>,
+    /// Open client connections over all workers; `None`: derived from the descriptor limit.
+    pub max_connections: Option<u32>,
+    /// Open client connections of one address (IPv6: of one /64) over all workers.
+    pub max_connections_per_address: Option<u32>,
+    /// Request line and fields together, in bytes.
+    pub max_header_size: usize,
+    /// Field lines.
+    pub max_fields: usize,
+    /// Request target, in bytes; 414 beyond it.
+    pub max_uri: usize,
+    /// Request body in bytes; 413 beyond it.
+    pub max_body: Option<u64>,
+    /// Peers whose `X-Forwarded-*`, `Forwarded`, `traceparent` and request id are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Which forwarding fields backends get.
+    pub forwarded: ForwardedStyle,
+    /// How paths become their normal form.
+    pub path_rules: PathRules,
+    /// From the first byte of a request to the end of its head; 408 beyond it.
+    pub request_head_timeout: Duration,
+    /// A connection without a request; closed silently beyond it.
+    pub idle_timeout: Duration,
+    /// Who may use it; empty is everybody.
+    pub allow: Vec<IpNet>,
+    /// Who may not, before `allow` is asked.
+    pub deny: Vec<IpNet>,
+}
+
+/// Forwarding fields for backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedStyle {
+    /// `X-Forwarded-For`, `-Proto`, `-Host`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// Both families.
+    Both,
+    /// Neither; what came in is removed all the same unless the peer is trusted.
+    Off,
+}
+
+/// `[pools.NAME]`
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    /// NAME
+    pub name: PoolName,
+    /// How a backend is chosen.
+    pub rule: Rule,
+    /// For [`Rule::ConsistentHash`].
+    pub hash_by: HashKey,
+    /// In the order written.
+    pub backends: Vec<Backend>,
+    /// How connections to them are kept.
+    pub upstream: UpstreamConfig,
+    /// How they are asked whether they are well.
+    pub health: HealthConfig,
+}
+
+/// `[pools.*.upstream]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    /// Longest idle life of a connection; a backend's `Keep-Alive: timeout` shortens it.
+    pub idle: Duration,
+    /// Requests per connection, at least 1.
+    pub max_requests: u64,
+    /// Longest life of a connection.
+    pub max_age: Duration,
+    /// Connections per backend that one worker keeps idle.
+    pub max_idle: usize,
+}
+
+/// `[[routes]]`
+#[derive(Debug, Clone)]
+pub struct RouteConfig {
+    /// Name, condition, action.
+    pub route: Route,
+    /// Client addresses that may use it; empty is everybody. Others get 403.
+    pub allow: Vec<IpNet>,
+    /// Client addresses that may not.
+    pub deny: Vec<IpNet>,
+    /// Request body in bytes, instead of the listener's `max_body`; 413 beyond it.
+    pub max_body: Option<u64>,
+    /// Path rewriting for backends.
+    pub rewrite: Option<Rewrite>,
+    /// Edits of what the backend gets.
+    pub request_headers: HeaderEdits,
+    /// Edits of what the client gets.
+    pub response_headers: HeaderEdits,
+    /// Limits in time.
+    pub timeouts: Timeouts,
+    /// Which failures move on to another backend.
+    pub retries: Retries,
+    /// Session cookie, if any.
+    pub sticky: Option<Sticky>,
+}
+
+/// `rewrite = { ... }`
+#[derive(Debug, Clone)]
+pub enum Rewrite {
+    /// The matched prefix (first of the route's `path_prefix`) is replaced by this one.
+    Prefix {
+        /// What is taken off.
+        from: Arc<str>,
+        /// What is put in its place; begins with `/`.
+        to: Arc<str>,
+    },
+    /// The whole path is this one; the query stays.
+    Path(Arc<str>),
+    /// Matches of the expression are replaced (`$1` are groups).
+    Regex {
+        /// What is looked for in the normalised path.
+        pattern: regex::bytes::Regex,
+        /// What it becomes.
+        replacement: Arc<str>,
+    },
+}
+
+/// `headers.request` and `headers.response`. Names are lower case.
+#[derive(Debug, Clone, Default)]
+pub struct HeaderEdits {
+    /// Removed first.
+    pub remove: Vec<Arc<str>>,
+    /// Then set: all lines of that name are replaced by one.
+    pub set: Vec<(Arc<str>, Arc<str>)>,
+    /// Then added, beside what is there.
+    pub add: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// `timeouts = { ... }` of a route. The 504 and the log name the one that fired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP connect of one attempt.
+    pub connect: Duration,
+    /// One attempt until the head of its answer; then another backend if the method allows.
+    pub attempt: Option<Duration>,
+    /// All attempts together until the head of the answer.
+    pub first_byte: Duration,
+    /// The whole request until the last byte of the answer.
+    pub total: Option<Duration>,
+    /// No byte in either direction while bodies or a tunnel are under way.
+    pub idle_stream: Duration,
+}
+
+/// `retries = { ... }`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retries {
+    /// Attempts beyond the first.
+    pub max: u32,
+}
+
+/// `sticky = { cookie, ttl }`: a signed cookie names the backend.
+#[derive(Debug, Clone)]
+pub struct Sticky {
+    /// Name of the cookie.
+    pub cookie: Arc<str>,
+    /// How long it is believed after it was set.
+    pub ttl: Duration,
+    /// HMAC-SHA-256 key. Random at start unless configured, so that doors may share it.
+    pub key: Arc<[u8]>,
+}

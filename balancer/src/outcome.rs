@@ -1,0 +1,128 @@
+//! How a request ended, in one word: the same word in the access log, in the label `outcome` of
+//! `tidegate_request_outcomes_total` and in `docs/operations.md`.
+
+/// The closed set of endings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Outcome {
+    /// The backend's answer went to the client whole, whatever its status.
+    Ok,
+    /// Answered here by a route: redirect or fixed response.
+    Answered,
+    /// 400: the request can be read in two ways, or in none.
+    BadRequest,
+    /// 403: `allow` or `deny`.
+    Forbidden,
+    /// 404: no route matches.
+    NoRoute,
+    /// 405 or 501: a method that is not passed on (CONNECT, TRACE).
+    MethodRefused,
+    /// 408: the head did not come in time.
+    RequestTimeout,
+    /// 413: the body is larger than `max_body`.
+    BodyTooLarge,
+    /// 414: the target is longer than `max_uri`.
+    UriTooLong,
+    /// 417: an expectation other than `100-continue`.
+    ExpectationFailed,
+    /// 431: the head is larger than `max_header_size` or has more fields than `max_fields`.
+    HeadTooLarge,
+    /// 505: not HTTP/1.0 or 1.1.
+    VersionRefused,
+    /// 503: the listener's `max_connections` (or per address) is reached.
+    TooManyConnections,
+    /// 503: no backend of the pool is eligible.
+    NoHealthyBackend,
+    /// 503: every eligible backend is at its `max_concurrency`.
+    Full,
+    /// 502: no connection to a backend came about.
+    ConnectFailed,
+    /// 502: the backend closed or reset before its answer's head was whole.
+    BackendReset,
+    /// 502: the backend's answer is malformed or can be read in two ways.
+    BadResponse,
+    /// 504: `timeouts.connect` fired on the last attempt.
+    ConnectTimeout,
+    /// 504: `timeouts.attempt` fired on the last attempt.
+    AttemptTimeout,
+    /// 504: `timeouts.first_byte` fired.
+    FirstByteTimeout,
+    /// 504, or an answer cut short: `timeouts.total` fired.
+    TotalTimeout,
+    /// `timeouts.idle_stream` fired while bodies were under way.
+    StreamIdle,
+    /// The backend ended in the middle of its answer; the client's copy is cut, visibly.
+    AnswerCut,
+    /// The client went away before the end.
+    ClientGone,
+    /// The client's body was malformed or ended early.
+    ClientBodyBroken,
+    /// The door was told to stop at once.
+    Stopped,
+}
+
+impl Outcome {
+    /// All of them, in the order of the discriminants.
+    pub const ALL: [Outcome; 27] = [
+        Outcome::Ok,
+        Outcome::Answered,
+        Outcome::BadRequest,
+        Outcome::Forbidden,
+        Outcome::NoRoute,
+        Outcome::MethodRefused,
+        Outcome::RequestTimeout,
+        Outcome::BodyTooLarge,
+        Outcome::UriTooLong,
+        Outcome::ExpectationFailed,
+        Outcome::HeadTooLarge,
+        Outcome::VersionRefused,
+        Outcome::TooManyConnections,
+        Outcome::NoHealthyBackend,
+        Outcome::Full,
+        Outcome::ConnectFailed,
+        Outcome::BackendReset,
+        Outcome::BadResponse,
+        Outcome::ConnectTimeout,
+        Outcome::AttemptTimeout,
+        Outcome::FirstByteTimeout,
+        Outcome::TotalTimeout,
+        Outcome::StreamIdle,
+        Outcome::AnswerCut,
+        Outcome::ClientGone,
+        Outcome::ClientBodyBroken,
+        Outcome::Stopped,
+    ];
+
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Answered => "answered",
+            Outcome::BadRequest => "bad_request",
+            Outcome::Forbidden => "forbidden",
+            Outcome::NoRoute => "no_route",
+            Outcome::MethodRefused => "method_refused",
+            Outcome::RequestTimeout => "request_timeout",
+            Outcome::BodyTooLarge => "body_too_large",
+            Outcome::UriTooLong => "uri_too_long",
+            Outcome::ExpectationFailed => "expectation_failed",
+            Outcome::HeadTooLarge => "head_too_large",
+            Outcome::VersionRefused => "version_refused",
+            Outcome::TooManyConnections => "too_many_connections",
+            Outcome::NoHealthyBackend => "no_healthy_backend",
+            Outcome::Full => "full",
+            Outcome::ConnectFailed => "connect_failed",
+            Outcome::BackendReset => "backend_reset",
+            Outcome::BadResponse => "bad_response",
+            Outcome::ConnectTimeout => "connect_timeout",
+            Outcome::AttemptTimeout => "attempt_timeout",
+            Outcome::FirstByteTimeout => "first_byte_timeout",
+            Outcome::TotalTimeout => "total_timeout",
+            Outcome::StreamIdle => "stream_idle",
+            Outcome::AnswerCut => "answer_cut",
+            Outcome::ClientGone => "client_gone",
+            Outcome::ClientBodyBroken => "client_body_broken",
+            Outcome::Stopped => "stopped",
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Asks backends how they are.
+pub mod config;

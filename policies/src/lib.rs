@@ -1,0 +1,25 @@
+//! The rules of Tidegate, and the nouns they are written in.
+//!
+//! This crate answers four questions and does nothing else:
+//!
+//! | question                            | answered by                      |
+//! |-------------------------------------|----------------------------------|
+//! | Which route takes this request?     | [`route::RouteTable::find`]      |
+//! | Which backend of its pool?          | [`balance::Picker::pick`]        |
+//! | Is this backend well?               | [`health::Judge::observe`]       |
+//! | Who is a member, in which stage?    | [`membership::Membership::apply`] |
+//!
+//! Each answer depends on the arguments alone. Time comes in as a number, chance
+//! as `&mut Rng`; there is no socket, lock, thread or clock in this crate, and
+//! `clippy.toml` keeps it so. That is why the rules can be replayed from a seed,
+//! and why `tidegate route explain` prints exactly what the door would do.
+//!
+//! Whatever has to wait is elsewhere: probing in `health`, forwarding in
+//! `balancer`, the control loop in `scaler`, the cloud in `infra`.
+
+pub mod backend;
+pub mod balance;
+pub mod health;
+pub mod membership;
+pub mod rng;
+pub mod route;
