@@ -12,7 +12,19 @@ use ipnet::IpNet;
 
 use crate::backend::PoolIndex;
 
+mod explain;
+mod index;
+mod matching;
 pub mod normal;
+mod query;
+mod split;
+mod table;
+mod words;
+
+pub use explain::{Considered, Verdict};
+pub use matching::{HostPatternError, cookies};
+pub use split::even_dice;
+pub use table::RouteTable;
 
 /// What matching may look at. Host and path are in normal form already.
 pub struct Request<'a, F: Fields> {
