@@ -1,0 +1,101 @@
+//! Why a probe did not pass.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// Why a probe did not pass. [`ProbeError::Late`] is the only one that is not evidence
+/// against the backend.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The backend's machine or port refused, or the network did.
+    #[error("cannot connect; start the backend, or correct its address or `health.port`")]
+    Connect(#[source] io::Error),
+    /// The time of the whole probe ran out in this phase.
+    #[error(
+        "no {phase} within `{timeout:?}`; look at the backend's load, or raise `health.timeout`"
+    )]
+    Timeout {
+        /// What we were waiting for.
+        phase: Phase,
+        /// For the whole probe, as configured.
+        timeout: Duration,
+    },
+    /// A complete head with a status outside `health.status`.
+    #[error("answered status `{0}`, which `health.status` does not expect")]
+    Status(u16),
+    /// The status was right, the text was not there.
+    #[error("the first 64 KiB of the body lack the text of `health.body_contains`")]
+    Body,
+    /// Not an HTTP/1.1 answer, one that was cut short, or one with a head over our limits.
+    #[error("the answer is not valid HTTP/1.1; correct the backend, or use a `tcp` check")]
+    Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The configured path or host does not fit into a request.
+    #[error("`health.path` or `health.host` does not fit into a request; correct it")]
+    Request(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Time ran out, but our own timer woke too late to tell whose fault that is: the probe is void.
+    #[error("our own timer woke `{by:?}` late; the probe is void, give this machine more time")]
+    Late {
+        /// Lateness of the worst wake during the probe.
+        by: Duration,
+    },
+}
+
+/// The part of a probe in which its time ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Until the connection is accepted.
+    Connect,
+    /// Until the end of the answer's head.
+    Head,
+    /// Until the looked-for text, or the end of the body.
+    Body,
+}
+
+impl ProbeError {
+    /// Whether the probe says nothing about the backend and must not be counted.
+    pub fn is_void(&self) -> bool {
+        matches!(self, ProbeError::Late { .. })
+    }
+
+    /// This error and its causes on one line, for a report and its log line.
+    pub fn reason(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Connect => "connection",
+            Phase::Head => "answer head",
+            Phase::Body => "end of the body",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_names_the_cause_behind_the_error() {
+        let refused = ProbeError::Connect(io::Error::other("refused"));
+        assert_eq!(
+            refused.reason(),
+            "cannot connect; start the backend, or correct its address or `health.port`: refused"
+        );
+    }
+
+    #[test]
+    fn a_timeout_names_what_it_waited_for() {
+        let timeout = ProbeError::Timeout { phase: Phase::Head, timeout: Duration::from_secs(1) };
+        assert!(timeout.to_string().starts_with("no answer head within `1s`;"), "{timeout}");
+    }
+}

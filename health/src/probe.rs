@@ -1,0 +1,164 @@
+//! One probe: from an address to "passed" or why not.
+//!
+//! A fresh connection each time, because that is what a new client would meet. Reading is
+//! bounded by [`HEAD_LIMIT`] and [`BODY_LIMIT`], waiting by one timeout over all phases, so a
+//! backend can cost us neither memory nor time beyond its configuration.
+
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST, USER_AGENT};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::config::ProbeKind;
+use crate::deadline::Deadline;
+use crate::error::{Phase, ProbeError};
+
+/// Most bytes of an answer's head, and of hyper's read buffer.
+pub const HEAD_LIMIT: usize = 64 * 1024;
+
+/// Most bytes of a body that are looked at.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// Asks `target` once and takes at most `timeout` for it.
+///
+/// # Errors
+///
+/// Why it did not pass; [`ProbeError::is_void`] tells the one that says nothing about the backend.
+pub async fn probe(
+    target: SocketAddr,
+    kind: &ProbeKind,
+    timeout: Duration,
+) -> Result<(), ProbeError> {
+    let mut deadline = Deadline::after(timeout);
+    match kind {
+        ProbeKind::Tcp => connect(target, &mut deadline).await.map(drop),
+        ProbeKind::Http { path, host, status, body_contains } => {
+            let request = request(target, path, host.as_deref())?;
+            let stream = connect(target, &mut deadline).await?;
+            let expected = Expected { status, text: body_contains.as_deref() };
+            exchange(stream, request, &expected, &mut deadline).await
+        }
+    }
+}
+
+/// What an answer must show to pass.
+struct Expected<'a> {
+    status: &'a [(u16, u16)],
+    text: Option<&'a str>,
+}
+
+async fn connect(target: SocketAddr, deadline: &mut Deadline) -> Result<TcpStream, ProbeError> {
+    let connecting = TcpStream::connect(target);
+    let stream = deadline.within(Phase::Connect, connecting).await?.map_err(ProbeError::Connect)?;
+    refuse_ourselves(stream, target).map_err(ProbeError::Connect)
+}
+
+/// A free local port can, by chance, be given to our own end, and TCP then connects us to
+/// ourselves (simultaneous open, RFC 9293 §3.5): nobody is listening there.
+fn refuse_ourselves(stream: TcpStream, target: SocketAddr) -> io::Result<TcpStream> {
+    if stream.local_addr()? == target {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
+}
+
+/// Asked by path, with the address as host unless one is configured.
+fn request(
+    target: SocketAddr,
+    path: &str,
+    host: Option<&str>,
+) -> Result<Request<Empty<Bytes>>, ProbeError> {
+    let host = host.map_or_else(|| target.to_string(), str::to_owned);
+    Request::get(path)
+        .header(HOST, host)
+        .header(USER_AGENT, "tidegate-health")
+        .header(CONNECTION, "close")
+        .body(Empty::new())
+        .map_err(|error| ProbeError::Request(error.into()))
+}
+
+async fn exchange(
+    stream: TcpStream,
+    request: Request<Empty<Bytes>>,
+    expected: &Expected<'_>,
+    deadline: &mut Deadline,
+) -> Result<(), ProbeError> {
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_LIMIT)
+        .max_header_size(HEAD_LIMIT)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(protocol)?;
+    // The connection's own error reaches us through the request or the body as well.
+    let mut connection = pin!(async {
+        let _ = connection.await;
+        pending::<Infallible>().await
+    });
+
+    let answer = beside(connection.as_mut(), sender.send_request(request));
+    let answer = deadline.within(Phase::Head, answer).await?.map_err(protocol)?;
+    check_status(&answer, expected.status)?;
+
+    let Some(text) = expected.text else { return Ok(()) };
+    let search = beside(connection.as_mut(), find_in_body(answer.into_body(), text.as_bytes()));
+    deadline.within(Phase::Body, search).await?
+}
+
+/// Runs `work` while the connection that it needs is driven in the same task: there is nothing
+/// to join, and dropping the probe closes the connection.
+async fn beside<T>(
+    connection: Pin<&mut impl Future<Output = Infallible>>,
+    work: impl Future<Output = T>,
+) -> T {
+    tokio::select! {
+        done = work => done,
+        never = connection => match never {},
+    }
+}
+
+fn check_status(answer: &Response<Incoming>, ranges: &[(u16, u16)]) -> Result<(), ProbeError> {
+    let status = answer.status().as_u16();
+    if ranges.iter().any(|&(low, high)| (low..=high).contains(&status)) {
+        Ok(())
+    } else {
+        Err(ProbeError::Status(status))
+    }
+}
+
+/// Ends at the text, at [`BODY_LIMIT`] or at the end of the body, whichever comes first.
+async fn find_in_body(mut body: Incoming, text: &[u8]) -> Result<(), ProbeError> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let mut seen = Vec::new();
+    while seen.len() < BODY_LIMIT {
+        let Some(frame) = body.frame().await else { break };
+        let frame = frame.map_err(protocol)?;
+        let Some(data) = frame.data_ref() else { continue };
+        // The text may begin in what came before, but only in its last bytes.
+        let unsearched = seen.len().saturating_sub(text.len() - 1);
+        let room = BODY_LIMIT - seen.len();
+        seen.extend_from_slice(&data[..data.len().min(room)]);
+        if seen[unsearched..].windows(text.len()).any(|window| window == text) {
+            return Ok(());
+        }
+    }
+    Err(ProbeError::Body)
+}
+
+fn protocol(error: hyper::Error) -> ProbeError {
+    ProbeError::Protocol(error.into())
+}
+
+#[cfg(test)]
+mod tests;
