@@ -1,6 +1,52 @@
 //! Moves requests from clients to backends.
+//!
+//! | question                          | answered in                                  |
+//! |-----------------------------------|----------------------------------------------|
+//! | What happens to a request?        | `proxy::serve`, top to bottom                |
+//! | May it pass at all?               | `admission::admit`, one rule per line        |
+//! | What does one try at a backend do? | `attempt`, `relay`                          |
+//! | Who may change what takes traffic? | [`roster::Roster`], the only writer         |
+//! | What does a request see?          | [`snapshot::Snapshot`], immutable            |
+//! | How are bytes read and written?   | [`http1`] (no I/O), `wire`, `window`         |
+//! | What is counted and logged?       | [`stats`], [`access_log`]                    |
+//!
+//! One thread per core, each for itself: runtime, sockets, connections, counters. The only things
+//! that requests of two workers both write are the padded counts in a backend's slot. Nothing here
+//! knows of the scaler or of a cloud: traffic flows although they are down.
+
 pub mod access_log;
+mod admission;
+mod answer;
+mod attempt;
+mod body;
 pub mod config;
+mod connection;
+pub mod door;
+mod exchange;
+mod forward;
+mod front;
 pub mod http1;
+pub mod listener;
+pub mod load;
 pub mod outcome;
+mod proxy;
+mod record;
+mod refuse;
+mod relay;
+pub mod roster;
+pub mod sample;
+mod shared;
+pub mod snapshot;
+mod socket;
 pub mod stats;
+mod sticky;
+mod timer;
+mod tunnel;
+mod upstream;
+mod view;
+mod window;
+mod wire;
+mod worker;
+
+pub use door::Door;
+pub use shared::Stage;

@@ -29,6 +29,8 @@ pub enum Outcome {
     HeadTooLarge,
     /// 505: not HTTP/1.0 or 1.1.
     VersionRefused,
+    /// 503: `maintenance` is on.
+    Maintenance,
     /// 503: the listener's `max_connections` (or per address) is reached.
     TooManyConnections,
     /// 503: no backend of the pool is eligible.
@@ -63,7 +65,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in the order of the discriminants.
-    pub const ALL: [Outcome; 27] = [
+    pub const ALL: [Outcome; 28] = [
         Outcome::Ok,
         Outcome::Answered,
         Outcome::BadRequest,
@@ -76,6 +78,7 @@ impl Outcome {
         Outcome::ExpectationFailed,
         Outcome::HeadTooLarge,
         Outcome::VersionRefused,
+        Outcome::Maintenance,
         Outcome::TooManyConnections,
         Outcome::NoHealthyBackend,
         Outcome::Full,
@@ -108,6 +111,7 @@ impl Outcome {
             Outcome::ExpectationFailed => "expectation_failed",
             Outcome::HeadTooLarge => "head_too_large",
             Outcome::VersionRefused => "version_refused",
+            Outcome::Maintenance => "maintenance",
             Outcome::TooManyConnections => "too_many_connections",
             Outcome::NoHealthyBackend => "no_healthy_backend",
             Outcome::Full => "full",

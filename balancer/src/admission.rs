@@ -1,0 +1,235 @@
+//! What becomes of a request, before any backend is asked: one step with one of three results.
+//!
+//! The rules stand in one function, in the order in which they are asked. A later rule (a rate
+//! limit, a waiting room) is a further line there, never a second place.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use policies::backend::PoolIndex;
+use policies::balance::HashKey;
+use policies::rng;
+use policies::route::normal::{self, Normal};
+use policies::route::{Action, Location, Request, Target, even_dice};
+
+use crate::config::ListenerConfig;
+use crate::exchange::{Exchange, FieldsOf};
+use crate::http1::{Framing, Known, Method};
+use crate::outcome::Outcome;
+use crate::refuse::is_refused;
+use crate::view::View;
+
+/// The result.
+pub(crate) enum Admission<'v> {
+    /// To one of these pools, in order.
+    Forward {
+        /// Place of the route.
+        route: usize,
+        /// Where to.
+        pools: &'v [PoolIndex],
+    },
+    /// A redirect.
+    Redirect {
+        /// 301 to 308.
+        status: u16,
+        /// `Location`.
+        location: Vec<u8>,
+    },
+    /// A fixed answer of a route.
+    Respond {
+        /// Place of the route.
+        route: usize,
+    },
+    /// Not at all.
+    Refuse(Outcome),
+}
+
+/// Applies the rules. Fills in the normal forms and the client.
+pub(crate) fn admit<'v>(
+    view: &'v View,
+    exchange: &mut Exchange,
+    listener: &ListenerConfig,
+    peer: IpAddr,
+) -> Admission<'v> {
+    let config = &view.snapshot.config;
+    if is_refused(exchange.head.method) {
+        return Admission::Refuse(Outcome::MethodRefused);
+    }
+    if normalise(exchange, listener).is_none() {
+        return Admission::Refuse(Outcome::BadRequest);
+    }
+    find_client(exchange, listener, peer);
+    if !is_allowed(exchange.client, &listener.allow, &listener.deny) {
+        return Admission::Refuse(Outcome::Forbidden);
+    }
+    if let Some(port) = listener.redirect_to_https {
+        let location = locate(exchange, &Location::Https { port });
+        return Admission::Redirect { status: 308, location };
+    }
+    let Some(route) = find_route(view, exchange, listener) else {
+        return Admission::Refuse(Outcome::NoRoute);
+    };
+    exchange.record.route = u16::try_from(route).ok();
+    let settings = &config.routes[route];
+    if !is_allowed(exchange.client, &settings.allow, &settings.deny) {
+        return Admission::Refuse(Outcome::Forbidden);
+    }
+    let max_body = settings.max_body.or(listener.max_body).unwrap_or(u64::MAX);
+    if matches!(exchange.head.framing, Framing::Length(length) if length > max_body) {
+        return Admission::Refuse(Outcome::BodyTooLarge);
+    }
+    match &settings.route.action {
+        Action::Forward(target) => {
+            let Target::Split { sticky, .. } = target else {
+                return Admission::Forward { route, pools: target.choose(0, None) };
+            };
+            let key = sticky.as_ref().map(|by| hash_key(exchange, by));
+            let dice = even_dice(view.next_turn(route));
+            Admission::Forward { route, pools: target.choose(dice, key) }
+        }
+        Action::Redirect { location, status } => {
+            Admission::Redirect { status: *status, location: locate(exchange, location) }
+        }
+        Action::Respond { .. } => Admission::Respond { route },
+    }
+}
+
+fn find_route(view: &View, exchange: &Exchange, listener: &ListenerConfig) -> Option<usize> {
+    view.snapshot.routes.find(&Request {
+        listener: &listener.name,
+        method: exchange.text(exchange.head.method_span),
+        host: exchange.host(),
+        path: exchange.path(),
+        query: exchange.head.query.map(|span| exchange.text(span)),
+        client: exchange.client,
+        fields: &FieldsOf(exchange),
+    })
+}
+
+/// Brings path and host into their normal forms; `None` if either has none.
+fn normalise(exchange: &mut Exchange, listener: &ListenerConfig) -> Option<()> {
+    let mut path = std::mem::take(&mut exchange.path);
+    path.clear();
+    let raw = match exchange.text(exchange.head.path) {
+        // RFC 9112 §3.2.1, §3.2.4: `http://host` asks for `/`, or as OPTIONS for `*`.
+        b"" if exchange.head.method == Method::Options => b"*",
+        b"" => b"/".as_slice(),
+        raw => raw,
+    };
+    let is_filled_in = exchange.head.path.is_empty();
+    let form = normal::path(raw, listener.path_rules, &mut path).ok()?;
+    if is_filled_in && form == Normal::Same {
+        path.extend_from_slice(raw);
+    }
+    exchange.path_changed = form == Normal::Changed || is_filled_in;
+    exchange.path = path;
+
+    let mut host = std::mem::take(&mut exchange.host);
+    host.clear();
+    let changed = match exchange.raw_host() {
+        Some(raw) => normal::host(raw, &mut host).ok()? == Normal::Changed,
+        None => false,
+    };
+    exchange.host_changed = changed;
+    exchange.host = host;
+    Some(())
+}
+
+/// The peer, or who a chain of trusted proxies says it speaks for: the last entry of
+/// `X-Forwarded-For` that is not one of them.
+fn find_client(exchange: &mut Exchange, listener: &ListenerConfig, peer: IpAddr) {
+    exchange.client = peer;
+    if listener.trusted_proxies.is_empty() {
+        return;
+    }
+    let trusts = |ip: &IpAddr| is_in(*ip, &listener.trusted_proxies);
+    if !trusts(&peer) {
+        return;
+    }
+    exchange.is_trusted = true;
+    let mut client = peer;
+    let lines = exchange.head.fields.iter().rev();
+    'lines: for line in lines.filter(|line| line.known == Known::XForwardedFor) {
+        for entry in exchange.text(line.value).rsplit(|&byte| byte == b',') {
+            let entry = std::str::from_utf8(entry.trim_ascii()).ok();
+            let Some(ip) = entry.and_then(|text| text.parse::<IpAddr>().ok()) else { break 'lines };
+            client = ip.to_canonical();
+            if !trusts(&client) {
+                break 'lines;
+            }
+        }
+    }
+    exchange.client = client;
+}
+
+pub(crate) fn is_in(ip: IpAddr, blocks: &[IpNet]) -> bool {
+    blocks.iter().any(|block| block.contains(&ip))
+}
+
+fn is_allowed(ip: IpAddr, allow: &[IpNet], deny: &[IpNet]) -> bool {
+    !is_in(ip, deny) && (allow.is_empty() || is_in(ip, allow))
+}
+
+/// A number that stays the same for what the request is hashed by; the client's address where
+/// the request has no such header or cookie.
+pub(crate) fn hash_key(exchange: &Exchange, by: &HashKey) -> u64 {
+    let mut found = None;
+    match by {
+        HashKey::ClientAddress => {}
+        HashKey::Path => found = Some(rng::hash(exchange.path())),
+        HashKey::Header(name) => {
+            use policies::route::Fields;
+            FieldsOf(exchange).any(name, &mut |value| {
+                found = Some(rng::hash(value));
+                true
+            });
+        }
+        HashKey::Cookie(name) => {
+            found = crate::sticky::cookie(exchange, name).map(rng::hash);
+        }
+    }
+    found.unwrap_or_else(|| match exchange.client {
+        IpAddr::V4(ip) => rng::hash(&ip.octets()),
+        IpAddr::V6(ip) => rng::hash(&ip.octets()),
+    })
+}
+
+/// The value of `Location`. Host and path are in normal form, so nothing can be smuggled in.
+fn locate(exchange: &Exchange, location: &Location) -> Vec<u8> {
+    let mut out = Vec::new();
+    match location {
+        Location::Https { port } => {
+            out.extend_from_slice(b"https://");
+            out.extend_from_slice(exchange.host());
+            if *port != 443 {
+                out.extend_from_slice(format!(":{port}").as_bytes());
+            }
+            out.extend_from_slice(exchange.path());
+            write_query(exchange, &mut out);
+        }
+        Location::To(template) => {
+            let mut rest: &str = template;
+            while let Some((before, after)) = rest.split_once('{') {
+                out.extend_from_slice(before.as_bytes());
+                let Some((name, tail)) = after.split_once('}') else { break };
+                match name {
+                    "host" => out.extend_from_slice(exchange.host()),
+                    "path" => out.extend_from_slice(exchange.path()),
+                    "query" => write_query(exchange, &mut out),
+                    _ => {}
+                }
+                rest = tail;
+            }
+            out.extend_from_slice(rest.as_bytes());
+        }
+    }
+    out
+}
+
+/// `?query`, if there is one.
+fn write_query(exchange: &Exchange, out: &mut Vec<u8>) {
+    if let Some(query) = exchange.head.query {
+        out.push(b'?');
+        out.extend_from_slice(exchange.text(query));
+    }
+}

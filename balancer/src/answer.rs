@@ -1,0 +1,188 @@
+//! The head of an answer, before a front has encoded it.
+
+use crate::config::HeaderEdits;
+use crate::http1::{Framing, Known, ResponseHead, write_decimal};
+
+/// What the client is told, free of framing and connection fields.
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    /// The backend's fields and the bytes they point into.
+    pub(crate) backend: Option<(&'a ResponseHead, &'a [u8])>,
+    /// Fields of our own, names in lower case.
+    pub(crate) own: &'a [(&'a str, &'a [u8])],
+    /// The route's edits.
+    pub(crate) edits: Option<&'a HeaderEdits>,
+    /// Value of our line of `Via`; empty for an answer of our own.
+    pub(crate) via: &'a [u8],
+    /// Echoed as `X-Request-Id`.
+    pub(crate) request_id: &'a [u8],
+    /// Of the body that follows.
+    pub(crate) framing: Framing,
+    /// `Content-Length` of an answer of our own; a backend's is among its fields.
+    pub(crate) own_length: Option<u64>,
+    /// The connection must not be used on.
+    pub(crate) close: bool,
+    /// The protocol that a 101 changes to.
+    pub(crate) upgrade: Option<&'a [u8]>,
+}
+
+impl Answer<'_> {
+    /// 1xx but not 101: more heads follow.
+    pub(crate) fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status) && self.status != 101
+    }
+
+    /// An interim answer as HTTP/1.1, without fields of ours.
+    pub(crate) fn write_interim(&self, out: &mut Vec<u8>) {
+        write_status_line(self.status, out);
+        self.write_fields(out);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// A final answer (or 101) as HTTP/1.1.
+    pub(crate) fn write_head(
+        &self,
+        framing: Framing,
+        keep_alive: bool,
+        http10: bool,
+        out: &mut Vec<u8>,
+    ) {
+        write_status_line(self.status, out);
+        self.write_fields(out);
+        if !self.via.is_empty() {
+            push_field(out, b"via", self.via);
+        }
+        push_field(out, b"x-request-id", self.request_id);
+        if let Some(length) = self.own_length {
+            out.extend_from_slice(b"content-length: ");
+            push_decimal(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        if framing == Framing::Chunked {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        if let Some(protocol) = self.upgrade {
+            out.extend_from_slice(b"connection: upgrade\r\n");
+            push_field(out, b"upgrade", protocol);
+        } else if !keep_alive {
+            out.extend_from_slice(b"connection: close\r\n");
+        } else if http10 {
+            out.extend_from_slice(b"connection: keep-alive\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_fields(&self, out: &mut Vec<u8>) {
+        let edits = self.edits.filter(|edits| !edits.is_empty());
+        // RFC 9110 §8.6: no Content-Length in 1xx and 204.
+        let bodiless = self.status < 200 || self.status == 204;
+        if let Some((head, bytes)) = self.backend {
+            for line in &head.fields {
+                let name = line.name.of(bytes);
+                let dropped = line.hop
+                    || line.known == Known::XRequestId
+                    || (bodiless && line.known == Known::ContentLength);
+                if dropped || edits.is_some_and(|edits| edits.replaces(name)) {
+                    continue;
+                }
+                push_field(out, name, line.value.of(bytes));
+            }
+        }
+        for (name, value) in self.own {
+            if !edits.is_some_and(|edits| edits.replaces(name.as_bytes())) {
+                push_field(out, name.as_bytes(), value);
+            }
+        }
+        if let Some(edits) = edits {
+            edits.write(out);
+        }
+    }
+}
+
+impl HeaderEdits {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
+    /// Whether lines of that name do not pass.
+    pub(crate) fn replaces(&self, name: &[u8]) -> bool {
+        let same = |edit: &str| name.eq_ignore_ascii_case(edit.as_bytes());
+        self.remove.iter().any(|edit| same(edit)) || self.set.iter().any(|(edit, _)| same(edit))
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        for (name, value) in self.set.iter().chain(&self.add) {
+            push_field(out, name.as_bytes(), value.as_bytes());
+        }
+    }
+}
+
+/// A number in decimal.
+pub(crate) fn push_decimal(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let length = write_decimal(number, &mut digits);
+    out.extend_from_slice(&digits[..length]);
+}
+
+/// One field line.
+pub(crate) fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_status_line(status: u16, out: &mut Vec<u8>) {
+    if status == 200 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The reason phrase of RFC 9110 §15; empty for codes that it does not know.
+pub(crate) fn reason(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        103 => "Early Hints",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}

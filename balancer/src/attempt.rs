@@ -1,0 +1,254 @@
+//! One attempt: a connection to the picked backend, the relay over it, and what it means.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::task::Poll;
+
+use crate::config::{ListenerConfig, RouteConfig};
+use crate::exchange::Exchange;
+use crate::forward::Forwarding;
+use crate::front::Front;
+use crate::outcome::Outcome;
+use crate::relay::{Broken, Deadlines, Down, Ended, Relay, Up};
+use crate::stats::BackendFault;
+use crate::sticky;
+use crate::timer::{Millis, Timer};
+use crate::tunnel::Tunnel;
+use crate::upstream::{Care, Lease, Upstream};
+use crate::view::View;
+use crate::worker::Worker;
+
+/// What an attempt needs besides the request.
+pub(crate) struct Passage<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) view: &'a View,
+    pub(crate) listener: &'a ListenerConfig,
+    pub(crate) route: &'a RouteConfig,
+    pub(crate) timer: &'a Timer,
+    pub(crate) peer: IpAddr,
+}
+
+/// An attempt that brought no answer to the client.
+pub(crate) struct Failed {
+    /// How the request ends if nothing else is tried.
+    pub(crate) outcome: Outcome,
+    /// Whether another backend may be tried: the request did not reach this one, or it may be
+    /// repeated; its body is still whole; and nothing of an answer is out.
+    pub(crate) may_move_on: bool,
+}
+
+impl Passage<'_> {
+    pub(crate) async fn attempt<F: Front>(
+        &self,
+        front: &mut F,
+        exchange: &mut Exchange,
+        lease: Lease,
+    ) -> Result<Outcome, Failed> {
+        exchange.record.backend = Some(std::sync::Arc::clone(&lease.0.slot));
+        let mut upstream = match self.reuse(exchange, &lease) {
+            Some(upstream) => upstream,
+            None => self.connect(exchange, &lease).await?,
+        };
+        self.bind_session(exchange, &lease);
+        self.write_head(exchange, &lease);
+        let deadlines = self.deadlines(exchange);
+        self.timer.set_at(deadlines.attempt.min(deadlines.first_byte).min(deadlines.total));
+        let ended = {
+            let mut relay = Relay {
+                worker: self.worker,
+                front,
+                exchange,
+                upstream: &mut upstream,
+                route: self.route,
+                via: &self.view.via,
+                timer: self.timer,
+                deadlines,
+                max_body: self.route.max_body.or(self.listener.max_body).unwrap_or(u64::MAX),
+                up: Up::Sending,
+                down: Down::Head,
+                interim: 0,
+            };
+            std::future::poll_fn(|cx| relay.poll(cx)).await
+        };
+        self.note(exchange, &lease, ended.is_ok());
+        match ended {
+            Ok(Ended::Whole { is_reusable }) => {
+                if is_reusable {
+                    let config = &self.view.pool_config(self.pool(exchange)).upstream;
+                    lease.0.keep(upstream, config, self.worker.timers.now());
+                }
+                Ok(Outcome::Ok)
+            }
+            Ok(Ended::Tunnel) => Ok(self.tunnel(front, exchange, upstream).await),
+            Err(broken) => self.judge(exchange, &lease, &upstream, &broken),
+        }
+    }
+
+    fn pool(&self, exchange: &Exchange) -> usize {
+        usize::from(exchange.record.pool.unwrap_or_default())
+    }
+
+    fn reuse(&self, exchange: &Exchange, lease: &Lease) -> Option<Box<Upstream>> {
+        let care = if is_repeatable(exchange) { Care::Repeatable } else { Care::Once };
+        let config = self.view.pool_config(self.pool(exchange));
+        lease.0.reuse(&config.upstream, self.worker.timers.now(), care)
+    }
+
+    async fn connect(
+        &self,
+        exchange: &mut Exchange,
+        lease: &Lease,
+    ) -> Result<Box<Upstream>, Failed> {
+        let begun = self.worker.timers.read_clock();
+        self.timer.set(self.route.timeouts.connect);
+        let timers = &self.worker.timers;
+        // Boxed: connections are rare, and what an idle client owns includes the room for this.
+        let connecting = Box::pin(Upstream::connect(&lease.0, timers.now()));
+        let mut connecting = pin!(connecting);
+        let connected = std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if self.timer.is_due() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        let (outcome, fault) = match connected {
+            Some(Ok(upstream)) => {
+                let took = self.worker.since(begun);
+                exchange.record.connect_us = Some(took);
+                return Ok(Box::new(upstream));
+            }
+            Some(Err(error)) => {
+                let backend = &lease.0.slot.key;
+                tracing::debug!(pool = %backend.pool, backend = %backend.backend, %error, "connect failed");
+                (Outcome::ConnectFailed, BackendFault::ConnectFailed)
+            }
+            None => (Outcome::ConnectTimeout, BackendFault::ConnectTimeout),
+        };
+        lease.0.sheet.failed(fault);
+        Err(Failed { outcome, may_move_on: true })
+    }
+
+    /// A session that is not bound to this backend yet is bound by the answer.
+    fn bind_session(&self, exchange: &mut Exchange, lease: &Lease) {
+        let Some(sticky) = &self.route.sticky else { return };
+        let id = &lease.0.slot.key.backend.0;
+        let now = self.worker.unix_seconds();
+        let bound = sticky::named_backend(exchange, sticky, now);
+        exchange.set_cookie = (bound.as_deref() != Some(id.as_bytes()))
+            .then(|| sticky::set_cookie(sticky, id, now));
+    }
+
+    fn write_head(&self, exchange: &mut Exchange, lease: &Lease) {
+        Forwarding {
+            listener: self.listener,
+            route: self.route,
+            via: &self.view.via,
+            peer: self.peer,
+            authority: &lease.0.slot.authority,
+        }
+        .write(exchange);
+    }
+
+    fn deadlines(&self, exchange: &Exchange) -> Deadlines {
+        let timers = &self.worker.timers;
+        let timeouts = &self.route.timeouts;
+        let from_start = |limit| timers.at(exchange.record.started, limit);
+        Deadlines {
+            attempt: timeouts.attempt.map_or(Millis::MAX, |limit| timers.after(limit)),
+            first_byte: from_start(timeouts.first_byte),
+            total: timeouts.total.map_or(Millis::MAX, from_start),
+        }
+    }
+
+    /// Counts the attempt, and lets the balancing rule know how long the backend took.
+    fn note(&self, exchange: &Exchange, lease: &Lease, is_ok: bool) {
+        let record = &exchange.record;
+        if let Some(first_byte) = record.first_byte_us {
+            lease.0.sheet.answered(record.status, u64::from(first_byte));
+            let now = self.worker.timers.now() * 1000;
+            lease.0.latency.borrow_mut().observe(first_byte, now);
+        }
+        if record.attempts > 1 {
+            self.view.sheet.retried(record.pool.unwrap_or_default(), is_ok);
+        }
+    }
+
+    async fn tunnel<F: Front>(
+        &self,
+        front: &mut F,
+        exchange: &mut Exchange,
+        mut upstream: Box<Upstream>,
+    ) -> Outcome {
+        self.timer.set(self.route.timeouts.idle_stream);
+        let tunnel = Tunnel {
+            worker: self.worker,
+            front,
+            upstream: &mut upstream,
+            timer: self.timer,
+            idle: self.route.timeouts.idle_stream,
+            record: &mut exchange.record,
+            client_ended: false,
+            backend_ended: false,
+        };
+        Box::pin(tunnel.run()).await
+    }
+
+    fn judge(
+        &self,
+        exchange: &mut Exchange,
+        lease: &Lease,
+        upstream: &Upstream,
+        broken: &Broken,
+    ) -> Result<Outcome, Failed> {
+        let (outcome, fault) = name(broken, upstream.is_reused);
+        if let Some(fault) = fault {
+            lease.0.sheet.failed(fault);
+            let key = &lease.0.slot.key;
+            tracing::debug!(pool = %key.pool, backend = %key.backend, ?broken, "attempt failed");
+        }
+        let record = &exchange.record;
+        let is_whole = !record.is_answering && !record.body_begun;
+        let may_repeat = match broken {
+            Broken::Closed | Broken::HeadCut => is_repeatable(exchange),
+            Broken::TimedOut(Outcome::AttemptTimeout) => is_repeatable(exchange),
+            _ => false,
+        };
+        let may_move_on = is_whole && may_repeat;
+        if may_move_on {
+            exchange.record.status = 0;
+            exchange.record.first_byte_us = None;
+        }
+        Err(Failed { outcome, may_move_on })
+    }
+}
+
+/// The outcome and whose fault it is.
+fn name(broken: &Broken, is_reused: bool) -> (Outcome, Option<BackendFault>) {
+    match broken {
+        Broken::Closed if is_reused => (Outcome::BackendReset, Some(BackendFault::StaleConnection)),
+        Broken::Closed | Broken::HeadCut => (Outcome::BackendReset, Some(BackendFault::Reset)),
+        Broken::BadResponse(_) => (Outcome::BadResponse, Some(BackendFault::BadResponse)),
+        Broken::AnswerCut => (Outcome::AnswerCut, Some(BackendFault::AnswerCut)),
+        Broken::ClientGone => (Outcome::ClientGone, None),
+        Broken::ClientBody(_) => (Outcome::ClientBodyBroken, None),
+        Broken::BodyTooLarge => (Outcome::BodyTooLarge, None),
+        Broken::TimedOut(outcome) => (*outcome, timeout_fault(*outcome)),
+    }
+}
+
+fn timeout_fault(outcome: Outcome) -> Option<BackendFault> {
+    match outcome {
+        Outcome::AttemptTimeout => Some(BackendFault::AttemptTimeout),
+        Outcome::FirstByteTimeout => Some(BackendFault::FirstByteTimeout),
+        Outcome::TotalTimeout => Some(BackendFault::TotalTimeout),
+        // Either side may be the silent one.
+        _ => None,
+    }
+}
+
+/// Whether the request may be sent twice (RFC 9110 §9.2.2) and can be: its body is not here to be
+/// sent again.
+fn is_repeatable(exchange: &Exchange) -> bool {
+    exchange.head.method.is_idempotent()
+}

@@ -1,0 +1,180 @@
+//! One client connection: request after request, until either side has had enough.
+
+use std::net::{IpAddr, TcpStream};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::config::ListenerConfig;
+use crate::exchange::Exchange;
+use crate::front::http1::{HeadRead, Http1Front};
+use crate::http1::{Limits, Malformed};
+use crate::listener::Place;
+use crate::outcome::Outcome;
+use crate::proxy::{self, Entry};
+use crate::socket::Socket;
+use crate::timer::Timer;
+use crate::wire::Wire;
+use crate::worker::Worker;
+
+/// Who has connected.
+pub(crate) struct Client {
+    /// Place of the listener in the configuration.
+    pub(crate) listener: u16,
+    /// The other end.
+    pub(crate) peer: IpAddr,
+    /// `None`: the listener is full, and this connection gets an answer that says so.
+    pub(crate) place: Option<Place>,
+}
+
+/// How much is read from a client that is still sending after its last answer, and for how long.
+const LINGER_BYTES: usize = 1 << 20;
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// What waiting for a request came to.
+enum Arrival {
+    /// A request.
+    Whole(Box<Exchange>),
+    /// Something that gets an answer and the end of the connection.
+    Refused(Box<Exchange>, Outcome, u16),
+    /// Nothing to answer.
+    Gone,
+}
+
+/// Talks to one client to the end.
+pub(crate) async fn converse(worker: Rc<Worker>, stream: TcpStream, client: Client) {
+    let _open = worker.open_connection(client.listener);
+    let mut front = Http1Front::new(Wire::new(Socket::plain(stream)));
+    let timer = worker.timers.timer();
+    std::future::poll_fn(|cx| {
+        timer.owned_by(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
+    if talk(&worker, &mut front, &timer, &client).await {
+        linger(&worker, &mut front, &timer).await;
+    }
+}
+
+/// Serves requests until the connection is to end; whether the client may still be sending.
+async fn talk(worker: &Worker, front: &mut Http1Front, timer: &Timer, client: &Client) -> bool {
+    let entry = Entry { listener: client.listener, peer: client.peer };
+    loop {
+        worker.timers.read_clock();
+        match next_request(worker, front, timer, client).await {
+            Arrival::Gone => return false,
+            Arrival::Refused(mut exchange, outcome, status) => {
+                let told = proxy::turn_away(worker, front, &mut exchange, timer, outcome, status);
+                Box::pin(told).await;
+                worker.give_back(exchange);
+                return true;
+            }
+            Arrival::Whole(mut exchange) => {
+                // Boxed: the room for a request under way would be most of what an idle client
+                // owns. One small allocation per request buys half a KiB per connection.
+                Box::pin(proxy::serve(worker, front, &mut exchange, timer, entry)).await;
+                worker.give_back(exchange);
+            }
+        }
+        if !front.may_go_on() {
+            return front.owes_body();
+        }
+    }
+}
+
+/// Waits for a request, holding nothing but what has come of its head.
+async fn next_request(
+    worker: &Worker,
+    front: &mut Http1Front,
+    timer: &Timer,
+    client: &Client,
+) -> Arrival {
+    let (limits, idle, head) = {
+        let view = worker.view();
+        let listener = &view.snapshot.config.listeners[usize::from(client.listener)];
+        (limits_of(listener), listener.idle_timeout, listener.request_head_timeout)
+    };
+    timer.set(idle);
+    std::future::poll_fn(|cx| poll_request(worker, front, timer, client, &limits, head, cx)).await
+}
+
+fn poll_request(
+    worker: &Worker,
+    front: &mut Http1Front,
+    timer: &Timer,
+    client: &Client,
+    limits: &Limits,
+    head_timeout: Duration,
+    cx: &mut Context<'_>,
+) -> Poll<Arrival> {
+    let was_in_head = front.is_in_head();
+    let mut exchange = worker.take_exchange();
+    let read = {
+        let mut window = worker.window.borrow_mut();
+        front.poll_head(cx, &mut exchange, &mut window, limits)
+    };
+    let (outcome, status) = match read {
+        Poll::Ready(HeadRead::Closed) => {
+            worker.give_back(exchange);
+            return Poll::Ready(Arrival::Gone);
+        }
+        Poll::Ready(HeadRead::Whole) => {
+            begin(worker, &mut exchange, client);
+            return match client.place {
+                Some(_) => Poll::Ready(Arrival::Whole(exchange)),
+                None => Poll::Ready(Arrival::Refused(exchange, Outcome::TooManyConnections, 503)),
+            };
+        }
+        Poll::Ready(HeadRead::Malformed(malformed)) => refused(malformed),
+        Poll::Ready(HeadRead::Cut) => (Outcome::ClientGone, 0),
+        Poll::Pending if timer.is_due() && was_in_head => (Outcome::RequestTimeout, 408),
+        Poll::Pending => {
+            worker.give_back(exchange);
+            if timer.is_due() || (worker.is_stopping() && !front.is_in_head()) {
+                return Poll::Ready(Arrival::Gone);
+            }
+            if front.is_in_head() && !was_in_head {
+                worker.timers.read_clock();
+                timer.set(head_timeout);
+            }
+            return Poll::Pending;
+        }
+    };
+    exchange.forget_head();
+    begin(worker, &mut exchange, client);
+    Poll::Ready(Arrival::Refused(exchange, outcome, status))
+}
+
+fn begin(worker: &Worker, exchange: &mut Exchange, client: &Client) {
+    let now = worker.timers.read_clock();
+    exchange.begin(now, client.listener, client.peer);
+    exchange.request_id = worker.fresh_id();
+}
+
+fn refused(malformed: Malformed) -> (Outcome, u16) {
+    tracing::debug!(reason = malformed.word(), "request refused");
+    let status = malformed.status();
+    (Outcome::of_malformed(status), status)
+}
+
+fn limits_of(listener: &ListenerConfig) -> Limits {
+    Limits {
+        max_head: listener.max_header_size,
+        max_fields: listener.max_fields,
+        max_target: listener.max_uri,
+    }
+}
+
+async fn linger(worker: &Worker, front: &mut Http1Front, timer: &Timer) {
+    front.wire.socket.shutdown_write();
+    worker.timers.read_clock();
+    timer.set(LINGER_TIME);
+    let mut left = LINGER_BYTES;
+    std::future::poll_fn(|cx| {
+        if timer.is_due() || worker.is_stopping() {
+            return Poll::Ready(());
+        }
+        front.poll_linger(cx, &mut worker.window.borrow_mut(), &mut left)
+    })
+    .await;
+}

@@ -1,0 +1,204 @@
+//! One request under way: everything that belongs to it and to nothing else.
+//!
+//! Exchanges are kept in a small pool per worker and keep their buffers, so that a request
+//! allocates nothing for its heads, and an idle connection owns none of this.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use policies::route::Fields;
+use tokio::time::Instant;
+
+use crate::http1::{Known, RequestHead, ResponseHead, Span};
+use crate::outcome::Outcome;
+
+/// How many backends one request can have been to.
+pub(crate) const MAX_ATTEMPTS: usize = 8;
+
+/// Heads, buffers and the record of one request.
+pub(crate) struct Exchange {
+    /// The request's head, in ranges of `bytes`.
+    pub(crate) head: RequestHead,
+    /// The head as it came.
+    pub(crate) bytes: Vec<u8>,
+    /// The path in normal form, if it was not.
+    pub(crate) path: Vec<u8>,
+    /// Whether `path` is to be used instead of the head's.
+    pub(crate) path_changed: bool,
+    /// The host in normal form.
+    pub(crate) host: Vec<u8>,
+    /// Whether `host` is to be used instead of the head's.
+    pub(crate) host_changed: bool,
+    /// Who asks, after `trusted_proxies`.
+    pub(crate) client: IpAddr,
+    /// Whether the peer is one of `trusted_proxies`.
+    pub(crate) is_trusted: bool,
+    /// 32 hexadecimal digits: `X-Request-Id`, and the trace id where none came in.
+    pub(crate) request_id: [u8; 32],
+    /// The head for the backend; empty once it was handed over.
+    pub(crate) up: Vec<u8>,
+    /// The head for the client, encoded by its front; empty once it was handed over.
+    pub(crate) down: Vec<u8>,
+    /// The backend's answer.
+    pub(crate) response: ResponseHead,
+    /// `Set-Cookie` for a session that was bound to another backend, or to none.
+    pub(crate) set_cookie: Option<String>,
+    /// Slots that have been tried.
+    pub(crate) tried: [u32; MAX_ATTEMPTS],
+    /// What will be recorded.
+    pub(crate) record: Record,
+}
+
+/// What is known of a request when it has ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) started: Instant,
+    pub(crate) listener: u16,
+    pub(crate) route: Option<u16>,
+    pub(crate) pool: Option<u16>,
+    pub(crate) backend: Option<std::sync::Arc<crate::snapshot::Slot>>,
+    pub(crate) status: u16,
+    pub(crate) outcome: Outcome,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) attempts: u8,
+    pub(crate) connect_us: Option<u32>,
+    pub(crate) first_byte_us: Option<u32>,
+    /// Part of the answer has gone to the client: nothing can be retried or refused any more.
+    pub(crate) is_answering: bool,
+    /// Part of the request's body was read: it cannot be sent to another backend.
+    pub(crate) body_begun: bool,
+}
+
+impl Exchange {
+    pub(crate) fn new(now: Instant) -> Exchange {
+        Exchange {
+            head: RequestHead::new(),
+            bytes: Vec::with_capacity(1024),
+            path: Vec::new(),
+            path_changed: false,
+            host: Vec::new(),
+            host_changed: false,
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            is_trusted: false,
+            request_id: [b'0'; 32],
+            up: Vec::with_capacity(1024),
+            down: Vec::with_capacity(1024),
+            response: ResponseHead::new(),
+            set_cookie: None,
+            tried: [u32::MAX; MAX_ATTEMPTS],
+            record: Record {
+                started: now,
+                listener: 0,
+                route: None,
+                pool: None,
+                backend: None,
+                status: 0,
+                outcome: Outcome::Ok,
+                bytes_in: 0,
+                bytes_out: 0,
+                attempts: 0,
+                connect_us: None,
+                first_byte_us: None,
+                is_answering: false,
+                body_begun: false,
+            },
+        }
+    }
+
+    /// Ready for another request.
+    pub(crate) fn begin(&mut self, now: Instant, listener: u16, client: IpAddr) {
+        (self.path_changed, self.host_changed, self.is_trusted) = (false, false, false);
+        self.client = client;
+        self.up.clear();
+        self.down.clear();
+        let record = &mut self.record;
+        if record.attempts > 0 {
+            self.tried = [u32::MAX; MAX_ATTEMPTS];
+        }
+        record.started = now;
+        record.listener = listener;
+        (record.route, record.pool, record.backend) = (None, None, None);
+        (record.status, record.outcome) = (0, Outcome::Ok);
+        (record.bytes_in, record.bytes_out, record.attempts) = (0, 0, 0);
+        (record.connect_us, record.first_byte_us) = (None, None);
+        (record.is_answering, record.body_begun) = (false, false);
+    }
+
+    /// Keeps the bytes that the parsed head points into.
+    pub(crate) fn take_head(&mut self, bytes: &[u8]) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// There is no head: what came was refused, and nothing of it may be looked at.
+    pub(crate) fn forget_head(&mut self) {
+        self.head.clear();
+        self.bytes.clear();
+    }
+
+    /// Gives back what a head of unusual size has taken.
+    pub(crate) fn shrink(&mut self) {
+        const KEPT: usize = 8 * 1024;
+        let buffers =
+            [&mut self.bytes, &mut self.up, &mut self.down, &mut self.path, &mut self.host];
+        for buffer in buffers.into_iter().filter(|buffer| buffer.capacity() > KEPT) {
+            *buffer = Vec::new();
+        }
+        self.record.backend = None;
+        self.set_cookie = None;
+    }
+
+    /// The bytes of a part of the head.
+    pub(crate) fn text(&self, span: Span) -> &[u8] {
+        span.of(&self.bytes)
+    }
+
+    /// The path in normal form.
+    pub(crate) fn path(&self) -> &[u8] {
+        if self.path_changed { &self.path } else { self.text(self.head.path) }
+    }
+
+    /// The host in normal form; empty if there is none.
+    pub(crate) fn host(&self) -> &[u8] {
+        match self.raw_host() {
+            _ if self.host_changed => &self.host,
+            Some(raw) => raw,
+            None => b"",
+        }
+    }
+
+    /// Authority of the target, else the value of `Host`.
+    pub(crate) fn raw_host(&self) -> Option<&[u8]> {
+        self.head.authority.or(self.head.host).map(|span| self.text(span))
+    }
+
+    /// The first value of a known field.
+    pub(crate) fn field(&self, known: Known) -> Option<&[u8]> {
+        let line = self.head.fields.iter().find(|line| line.known == known)?;
+        Some(self.text(line.value))
+    }
+
+    pub(crate) fn was_tried(&self, slot: u32) -> bool {
+        self.tried[..usize::from(self.record.attempts).min(MAX_ATTEMPTS)].contains(&slot)
+    }
+
+    /// Notes one more attempt.
+    pub(crate) fn attempt_at(&mut self, slot: u32) {
+        if let Some(place) = self.tried.get_mut(usize::from(self.record.attempts)) {
+            *place = slot;
+        }
+        self.record.attempts = self.record.attempts.saturating_add(1);
+    }
+}
+
+/// The fields of a request, for matching.
+pub(crate) struct FieldsOf<'a>(pub(crate) &'a Exchange);
+
+impl Fields for FieldsOf<'_> {
+    fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.0.head.fields.iter().any(|line| {
+            self.0.text(line.name).eq_ignore_ascii_case(name.as_bytes())
+                && test(self.0.text(line.value))
+        })
+    }
+}

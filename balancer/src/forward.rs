@@ -1,0 +1,237 @@
+//! The head that a backend gets: the client's, without what concerned only the hop to us, with
+//! what the backend must know of it.
+
+use std::net::IpAddr;
+
+use crate::answer::push_field;
+use crate::config::{ForwardedStyle, ListenerConfig, Rewrite, RouteConfig};
+use crate::exchange::Exchange;
+use crate::http1::{Framing, Known};
+
+/// Fixed for a generation: what every forwarded head needs besides the request.
+pub(crate) struct Forwarding<'a> {
+    pub(crate) listener: &'a ListenerConfig,
+    pub(crate) route: &'a RouteConfig,
+    /// `1.1 site`
+    pub(crate) via: &'a [u8],
+    /// The peer of the connection, who is the last entry of `X-Forwarded-For`.
+    pub(crate) peer: IpAddr,
+    /// `Host` where the request has none (HTTP/1.0).
+    pub(crate) authority: &'a str,
+}
+
+impl Forwarding<'_> {
+    /// Writes the head into `exchange.up`.
+    pub(crate) fn write(&self, exchange: &mut Exchange) {
+        let mut out = std::mem::take(&mut exchange.up);
+        out.clear();
+        self.write_request_line(exchange, &mut out);
+        self.write_host(exchange, &mut out);
+        self.write_passed_fields(exchange, &mut out);
+        self.write_forwarding_fields(exchange, &mut out);
+        push_field(&mut out, b"via", self.via);
+        self.write_ids(exchange, &mut out);
+        self.write_connection(exchange, &mut out);
+        self.route.request_headers.write(&mut out);
+        out.extend_from_slice(b"\r\n");
+        exchange.up = out;
+    }
+
+    fn write_request_line(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        out.extend_from_slice(exchange.text(exchange.head.method_span));
+        out.push(b' ');
+        match &self.route.rewrite {
+            None => out.extend_from_slice(exchange.path()),
+            Some(rewrite) => rewrite.write(exchange.path(), out),
+        }
+        if let Some(query) = exchange.head.query {
+            out.push(b'?');
+            out.extend_from_slice(exchange.text(query));
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+    }
+
+    /// The host that routing saw, with the port that the client sent.
+    fn write_host(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        if self.route.request_headers.replaces(b"host") {
+            return;
+        }
+        let Some(raw) = exchange.raw_host() else {
+            return push_field(out, b"host", self.authority.as_bytes());
+        };
+        if !exchange.host_changed {
+            return push_field(out, b"host", raw);
+        }
+        out.extend_from_slice(b"host: ");
+        out.extend_from_slice(exchange.host());
+        out.extend_from_slice(port_of(raw));
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_passed_fields(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        let edits = &self.route.request_headers;
+        let edited = !edits.is_empty();
+        for line in &exchange.head.fields {
+            if line.hop || self.is_ours(line.known, exchange.is_trusted) {
+                continue;
+            }
+            let name = exchange.text(line.name);
+            if edited && edits.replaces(name) {
+                continue;
+            }
+            push_field(out, name, exchange.text(line.value));
+        }
+    }
+
+    /// Fields that we write ourselves, or that nobody but a trusted proxy may write.
+    fn is_ours(&self, known: Known, is_trusted: bool) -> bool {
+        match known {
+            Known::Host | Known::XForwardedFor | Known::XForwardedProto => true,
+            Known::XForwardedHost | Known::XRequestId => true,
+            Known::Forwarded => !is_trusted || self.writes_forwarded(),
+            Known::XForwardedPort | Known::XRealIp => !is_trusted,
+            Known::Traceparent | Known::Tracestate => !is_trusted,
+            _ => false,
+        }
+    }
+
+    fn writes_forwarded(&self) -> bool {
+        matches!(self.listener.forwarded, ForwardedStyle::Forwarded | ForwardedStyle::Both)
+    }
+
+    fn write_forwarding_fields(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        let style = self.listener.forwarded;
+        let is_trusted = exchange.is_trusted;
+        let earlier = |known| if is_trusted { exchange.field(known) } else { None };
+        if matches!(style, ForwardedStyle::XForwarded | ForwardedStyle::Both) {
+            out.extend_from_slice(b"x-forwarded-for: ");
+            if is_trusted {
+                write_list(exchange, Known::XForwardedFor, out);
+            }
+            write_ip(self.peer, out);
+            out.extend_from_slice(b"\r\n");
+            let proto = earlier(Known::XForwardedProto).unwrap_or(b"http");
+            push_field(out, b"x-forwarded-proto", proto);
+            if let Some(host) = earlier(Known::XForwardedHost).or(exchange.raw_host()) {
+                push_field(out, b"x-forwarded-host", host);
+            }
+        }
+        if self.writes_forwarded() {
+            self.write_forwarded(exchange, out);
+        }
+    }
+
+    /// RFC 7239 §4; IPv6 addresses and hosts with a port stand in quotes (§6).
+    fn write_forwarded(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"forwarded: ");
+        if exchange.is_trusted {
+            write_list(exchange, Known::Forwarded, out);
+        }
+        out.extend_from_slice(b"for=");
+        if self.peer.is_ipv6() {
+            out.extend_from_slice(b"\"[");
+            write_ip(self.peer, out);
+            out.extend_from_slice(b"]\"");
+        } else {
+            write_ip(self.peer, out);
+        }
+        out.extend_from_slice(b";proto=http");
+        if let Some(host) = exchange.raw_host() {
+            out.extend_from_slice(b";host=\"");
+            out.extend_from_slice(host);
+            out.push(b'"');
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// A request id always; a trace where none may be continued (W3C Trace Context §3.2).
+    fn write_ids(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        push_field(out, b"x-request-id", &exchange.request_id);
+        if exchange.is_trusted && exchange.field(Known::Traceparent).is_some() {
+            return;
+        }
+        out.extend_from_slice(b"traceparent: 00-");
+        out.extend_from_slice(&exchange.request_id);
+        out.push(b'-');
+        // The parent id of a fresh trace: any nonzero 8 bytes; the ids are random already.
+        out.extend_from_slice(&exchange.request_id[16..]);
+        out.extend_from_slice(b"-00\r\n");
+    }
+
+    fn write_connection(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        if exchange.head.framing == Framing::Chunked {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        if let Some(protocol) = exchange.head.upgrade {
+            out.extend_from_slice(b"connection: upgrade\r\n");
+            push_field(out, b"upgrade", exchange.text(protocol));
+        }
+        if exchange.head.te_trailers {
+            out.extend_from_slice(b"te: trailers\r\n");
+            if exchange.head.upgrade.is_none() {
+                out.extend_from_slice(b"connection: te\r\n");
+            }
+        }
+    }
+}
+
+impl Rewrite {
+    fn write(&self, path: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Rewrite::Path(to) => out.extend_from_slice(to.as_bytes()),
+            Rewrite::Prefix { from, to } => {
+                let from = from.strip_suffix('/').unwrap_or(from);
+                let Some(rest) = path.strip_prefix(from.as_bytes()) else {
+                    return out.extend_from_slice(path);
+                };
+                let to = to.strip_suffix('/').unwrap_or(to);
+                out.extend_from_slice(to.as_bytes());
+                if !rest.starts_with(b"/") {
+                    out.push(b'/');
+                }
+                out.extend_from_slice(rest);
+            }
+            Rewrite::Regex { pattern, replacement } => {
+                out.extend_from_slice(&pattern.replace_all(path, replacement.as_bytes()));
+            }
+        }
+    }
+}
+
+/// All values of a list field, each followed by `, `.
+fn write_list(exchange: &Exchange, known: Known, out: &mut Vec<u8>) {
+    for line in exchange.head.fields.iter().filter(|line| line.known == known) {
+        out.extend_from_slice(exchange.text(line.value));
+        out.extend_from_slice(b", ");
+    }
+}
+
+/// `:8080` of `example.org:8080`, or nothing.
+fn port_of(authority: &[u8]) -> &[u8] {
+    match memchr::memrchr(b':', authority) {
+        Some(at) if !authority[at..].contains(&b']') => &authority[at..],
+        _ => b"",
+    }
+}
+
+/// An address as text, without a formatter for the common case.
+pub(crate) fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
+    let IpAddr::V4(v4) = ip.to_canonical() else {
+        use std::io::Write;
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "{ip}");
+        return;
+    };
+    for (place, octet) in v4.octets().into_iter().enumerate() {
+        if place > 0 {
+            out.push(b'.');
+        }
+        if octet >= 100 {
+            out.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            out.push(b'0' + octet / 10 % 10);
+        }
+        out.push(b'0' + octet % 10);
+    }
+}

@@ -1,0 +1,253 @@
+//! A client that speaks HTTP/1.x.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use crate::answer::Answer;
+use crate::body::{Body, BodyFault};
+use crate::exchange::Exchange;
+use crate::front::Front;
+use crate::http1::{encode_chunk_head, Framing, Limits, Malformed, Version, parse_request};
+use crate::window::Window;
+use crate::wire::Wire;
+
+/// One client connection.
+pub(crate) struct Http1Front {
+    pub(crate) wire: Wire,
+    body: Body,
+    outgoing: Outgoing,
+    version: Version,
+    /// Whether another request may follow this one.
+    keep_alive: bool,
+    /// The stash is a head that was not whole when it was last looked at.
+    partial: bool,
+}
+
+/// How the answer under way is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outgoing {
+    Raw,
+    Chunked,
+}
+
+/// What reading a head came to.
+pub(crate) enum HeadRead {
+    /// It is in the exchange.
+    Whole,
+    /// The client ended the connection where a request might have begun.
+    Closed,
+    /// The client ended the connection in the middle of a head.
+    Cut,
+    /// Refused; the connection cannot be used on.
+    Malformed(Malformed),
+}
+
+impl Http1Front {
+    pub(crate) fn new(wire: Wire) -> Http1Front {
+        Http1Front {
+            wire,
+            body: Body::Done,
+            outgoing: Outgoing::Raw,
+            version: Version::Http11,
+            keep_alive: true,
+            partial: false,
+        }
+    }
+
+    /// Whether a head has begun and is not whole.
+    pub(crate) fn is_in_head(&self) -> bool {
+        self.partial
+    }
+
+    /// Reads the head of the next request into the exchange. While it waits it holds only what
+    /// has come of the head. A head is looked at again only when a line has ended, so that
+    /// sending it byte by byte does not cost more than sending it whole.
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        window: &mut Window,
+        limits: &Limits,
+    ) -> Poll<HeadRead> {
+        let mut look = self.wire.unstash(window) && !self.partial;
+        loop {
+            if look {
+                match parse_request(window.data(), limits, &mut exchange.head) {
+                    Ok(Some(length)) => {
+                        self.take_head(exchange, window, length);
+                        return Poll::Ready(HeadRead::Whole);
+                    }
+                    Ok(None) => {}
+                    Err(malformed) => return Poll::Ready(HeadRead::Malformed(malformed)),
+                }
+            }
+            let room = limits.max_head.saturating_sub(window.len()).max(1);
+            let before = window.len();
+            match self.wire.poll_more(cx, window, room) {
+                Poll::Ready(Ok(1..)) => {
+                    look = window.len() >= limits.max_head
+                        || memchr::memchr(b'\n', &window.data()[before..]).is_some();
+                }
+                Poll::Ready(Ok(0) | Err(_)) if window.is_empty() => {
+                    return Poll::Ready(HeadRead::Closed);
+                }
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(HeadRead::Cut),
+                Poll::Pending => {
+                    self.partial = !window.is_empty();
+                    self.wire.stash(window.data());
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn take_head(&mut self, exchange: &mut Exchange, window: &mut Window, length: usize) {
+        exchange.take_head(&window.data()[..length]);
+        window.skip(length);
+        if !window.is_empty() {
+            self.wire.stash(window.data());
+        }
+        self.partial = false;
+        let head = &exchange.head;
+        self.body = Body::new(head.framing);
+        self.version = head.version;
+        self.keep_alive = head.keep_alive;
+        self.outgoing = Outgoing::Raw;
+    }
+
+    /// Whether the connection may carry another request after the exchange that just ended.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.keep_alive && self.body.is_done()
+    }
+
+    /// Whether the peer may still be sending bytes that nobody will read.
+    pub(crate) fn owes_body(&self) -> bool {
+        !self.body.is_done()
+    }
+
+    fn send_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut Vec<u8>,
+        window: &mut Window,
+    ) -> io::Result<()> {
+        if !head.is_empty() && !window.prepend(head) {
+            self.wire.send(cx, head)?;
+        }
+        head.clear();
+        if !window.is_empty() {
+            self.wire.send(cx, window.data())?;
+        }
+        window.clear();
+        Ok(())
+    }
+}
+
+impl Front for Http1Front {
+    fn poll_pull(
+        &mut self,
+        cx: &mut Context<'_>,
+        window: &mut Window,
+        limit: usize,
+    ) -> Poll<Result<(), BodyFault>> {
+        self.body.poll_read(cx, &mut self.wire, window, limit)
+    }
+
+    fn is_pulled(&self) -> bool {
+        self.body.is_done()
+    }
+
+    fn request_trailers(&self) -> &[u8] {
+        self.body.trailers()
+    }
+
+    fn encode(&mut self, answer: &Answer<'_>, out: &mut Vec<u8>) {
+        let http10 = self.version == Version::Http10;
+        if answer.is_interim() {
+            answer.write_interim(out);
+            return;
+        }
+        let framing = match answer.framing {
+            // Neither a 1.0 client nor a backend that ends by closing knows chunks.
+            Framing::Chunked | Framing::UntilClose if http10 => Framing::UntilClose,
+            Framing::UntilClose => Framing::Chunked,
+            other => other,
+        };
+        self.outgoing = match framing {
+            Framing::Chunked => Outgoing::Chunked,
+            _ => Outgoing::Raw,
+        };
+        let tunnel = answer.upgrade.is_some();
+        self.keep_alive &= !answer.close && !tunnel && framing != Framing::UntilClose;
+        answer.write_head(framing, self.keep_alive, http10, out);
+    }
+
+    fn push(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut Vec<u8>,
+        window: &mut Window,
+        end: Option<&[u8]>,
+    ) -> io::Result<()> {
+        if self.outgoing == Outgoing::Raw {
+            return self.send_piece(cx, head, window);
+        }
+        let mut size = [0; 20];
+        if !window.is_empty() {
+            let digits = encode_chunk_head(window.len(), &mut size);
+            // Only a head may fill the headroom, and it is put in front of the size.
+            let fits = window.prepend(&size[..digits]) && window.append(b"\r\n");
+            debug_assert!(fits, "the window keeps room for a chunk's frame");
+        }
+        let Some(trailers) = end else { return self.send_piece(cx, head, window) };
+        if trailers.is_empty() && window.append(b"0\r\n\r\n") {
+            return self.send_piece(cx, head, window);
+        }
+        self.send_piece(cx, head, window)?;
+        self.wire.send(cx, &[b"0\r\n", trailers, b"\r\n"].concat())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire.poll_flush(cx)
+    }
+
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.wire.socket.poll_reset(cx)
+    }
+
+    fn become_tunnel(&mut self) {
+        self.body = Body::UntilClose;
+        self.outgoing = Outgoing::Raw;
+        self.keep_alive = false;
+    }
+
+    fn end_tunnel(&mut self) {
+        self.wire.socket.shutdown_write();
+    }
+
+    fn cut(&mut self) {
+        self.keep_alive = false;
+        self.wire.socket.reset_on_close();
+    }
+}
+
+impl Http1Front {
+    /// After the last answer on a connection whose client may still be sending: tells it that
+    /// nothing more will come and reads on for a while, because closing at once would send a
+    /// reset that can overtake the answer (RFC 9112 §9.6).
+    pub(crate) fn poll_linger(
+        &mut self,
+        cx: &mut Context<'_>,
+        window: &mut Window,
+        left: &mut usize,
+    ) -> Poll<()> {
+        while *left > 0 {
+            window.clear();
+            match ready!(self.wire.poll_more(cx, window, *left)) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => *left -= count,
+            }
+        }
+        Poll::Ready(())
+    }
+}

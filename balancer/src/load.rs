@@ -1,0 +1,166 @@
+//! How much each pool was asked for, since the last look.
+//!
+//! Built from [`Totals`] once a second, so it costs a request nothing. Several doors each send
+//! theirs, and [`LoadSum`] adds them up; how old one may be to count is the reader's decision.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use policies::backend::PoolName;
+
+use crate::stats::{PoolTotals, Totals};
+
+/// Names one running door among several.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DoorId(pub Arc<str>);
+
+/// What one door saw of one pool over a span of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolLoad {
+    /// Who counted.
+    pub door: DoorId,
+    /// Of which pool.
+    pub pool: PoolName,
+    /// Since the end of the span; zero where it was counted.
+    pub age: Duration,
+    /// The span.
+    pub over: Duration,
+    /// Requests that wanted a backend.
+    pub arrivals: u64,
+    /// Of those, not taken: no healthy backend, or all full.
+    pub refused: u64,
+    /// Requests that ended in the span, whenever they arrived.
+    pub finished: u64,
+    /// Of the finished ones, from first to last byte together, in microseconds. A long request
+    /// counts where it ends, not where it was served: over many requests that evens out, and
+    /// `in_flight` shows it until then.
+    pub service_us: u64,
+    /// Requests between arrival and end, at the end of the span.
+    pub in_flight: u64,
+}
+
+/// Turns growing totals into loads.
+#[derive(Debug)]
+pub struct LoadMeter {
+    door: DoorId,
+    at: Instant,
+    last: BTreeMap<Arc<str>, PoolTotals>,
+}
+
+impl LoadMeter {
+    /// Starts counting at `now`, from what `totals` say.
+    pub fn new(door: DoorId, totals: &Totals, now: Instant) -> LoadMeter {
+        LoadMeter { door, at: now, last: totals.pools.clone() }
+    }
+
+    /// What happened since the last call, one entry per pool that was ever seen.
+    pub fn read(&mut self, totals: &Totals, now: Instant) -> Vec<PoolLoad> {
+        let over = now.saturating_duration_since(self.at);
+        let before = std::mem::replace(&mut self.last, totals.pools.clone());
+        self.at = now;
+        let none = PoolTotals::default();
+        let load = |(name, sum): (&Arc<str>, &PoolTotals)| {
+            let last = before.get(name).unwrap_or(&none);
+            PoolLoad {
+                door: self.door.clone(),
+                pool: PoolName(name.clone()),
+                age: Duration::ZERO,
+                over,
+                arrivals: sum.arrived.saturating_sub(last.arrived),
+                refused: sum.refused.saturating_sub(last.refused),
+                finished: sum.finished.saturating_sub(last.finished),
+                service_us: sum.service_us.saturating_sub(last.service_us),
+                in_flight: sum.in_flight(),
+            }
+        };
+        totals.pools.iter().map(load).collect()
+    }
+}
+
+/// One pool over all doors. Rates, because spans of different doors differ a little.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LoadSum {
+    /// Doors that are in it.
+    pub doors: u32,
+    /// Age of the oldest of them.
+    pub oldest: Duration,
+    /// Requests per second that wanted a backend.
+    pub arrivals_rps: f64,
+    /// Of those, not taken.
+    pub refused_rps: f64,
+    /// Requests per second that ended.
+    pub finished_rps: f64,
+    /// Mean number of requests in service (service time per time: Little's law).
+    pub in_service: f64,
+    /// Requests between arrival and end.
+    pub in_flight: u64,
+}
+
+impl LoadSum {
+    /// Adds what another door saw. A span of no length has counts but no rate, and adds none.
+    pub fn add(&mut self, load: &PoolLoad) {
+        self.doors += 1;
+        self.oldest = self.oldest.max(load.age);
+        self.in_flight += load.in_flight;
+        let seconds = load.over.as_secs_f64();
+        if seconds > 0.0 {
+            self.arrivals_rps += load.arrivals as f64 / seconds;
+            self.refused_rps += load.refused as f64 / seconds;
+            self.finished_rps += load.finished as f64 / seconds;
+            self.in_service += load.service_us as f64 / 1e6 / seconds;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn totals(arrived: u64, refused: u64, finished: u64, service_us: u64) -> Totals {
+        let pool = PoolTotals { arrived, refused, finished, service_us, ..PoolTotals::default() };
+        Totals { pools: BTreeMap::from([(Arc::from("app"), pool)]), ..Totals::default() }
+    }
+
+    fn door(name: &str) -> DoorId {
+        DoorId(Arc::from(name))
+    }
+
+    #[test]
+    fn a_load_is_what_happened_since_the_last_look() {
+        let start = Instant::now();
+        let mut meter = LoadMeter::new(door("a"), &totals(100, 10, 80, 5_000_000), start);
+        let loads = meter.read(&totals(160, 15, 130, 9_000_000), start + Duration::from_secs(2));
+        let [load] = loads.as_slice() else { panic!("one pool, {loads:?}") };
+        assert_eq!((load.arrivals, load.refused, load.finished), (60, 5, 50));
+        assert_eq!((load.service_us, load.in_flight), (4_000_000, 15));
+        let again = meter.read(&totals(160, 15, 145, 9_000_000), start + Duration::from_secs(3));
+        assert_eq!((again[0].arrivals, again[0].finished, again[0].in_flight), (0, 15, 0));
+        assert_eq!(again[0].over, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_pool_that_appears_is_counted_from_zero() {
+        let start = Instant::now();
+        let mut meter = LoadMeter::new(door("a"), &Totals::default(), start);
+        let loads = meter.read(&totals(7, 0, 7, 7), start + Duration::from_secs(1));
+        assert_eq!(loads[0].arrivals, 7);
+    }
+
+    #[test]
+    fn doors_add_up_though_their_spans_differ() {
+        let start = Instant::now();
+        let mut sum = LoadSum::default();
+        for (name, seconds) in [("a", 1), ("b", 2)] {
+            let mut meter = LoadMeter::new(door(name), &Totals::default(), start);
+            let now = start + Duration::from_secs(seconds);
+            let mut loads =
+                meter.read(&totals(100 * seconds, 0, 90 * seconds, 500_000 * seconds), now);
+            loads[0].age = Duration::from_secs(seconds);
+            sum.add(&loads[0]);
+        }
+        assert_eq!((sum.doors, sum.oldest), (2, Duration::from_secs(2)));
+        assert_eq!((sum.arrivals_rps, sum.finished_rps), (200.0, 180.0));
+        assert_eq!((sum.in_service, sum.in_flight), (1.0, 30));
+    }
+}

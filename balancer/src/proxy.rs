@@ -1,0 +1,315 @@
+//! The hot path: what happens to a request, top to bottom.
+//!
+//! [`serve`] knows nothing of a protocol: it works on an [`Exchange`] (a neutral head) and a
+//! [`Front`] (a body that is pulled, an answer that is pushed). It loads the snapshot once, takes
+//! no lock, and waits for the backend and the client only.
+
+use std::net::IpAddr;
+use std::task::{Context, Poll, ready};
+
+use policies::backend::PoolIndex;
+use policies::route::Action;
+
+use crate::admission::{Admission, admit, hash_key};
+use crate::answer::Answer;
+use crate::attempt::{self, Failed};
+use crate::config::{HeaderEdits, ListenerConfig, RouteConfig};
+use crate::exchange::Exchange;
+use crate::front::Front;
+use crate::http1::{Framing, Method};
+use crate::outcome::Outcome;
+use crate::refuse::{ALLOW, Refusal};
+use crate::sticky;
+use crate::timer::{Millis, Timer};
+use crate::upstream::Lease;
+use crate::view::{NoPick, View};
+use crate::worker::Worker;
+
+/// Where a request came in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    /// Place of the listener in the configuration.
+    pub(crate) listener: u16,
+    /// The other end of the connection.
+    pub(crate) peer: IpAddr,
+}
+
+/// Route, pick, forward, record.
+///
+/// Never fails: what goes wrong becomes an answer the client can act on, or, where part of an
+/// answer is out already, a visible cut. If the client goes away the future is dropped, and the
+/// lease with it.
+pub(crate) async fn serve<F: Front>(
+    worker: &Worker,
+    front: &mut F,
+    exchange: &mut Exchange,
+    timer: &Timer,
+    entry: Entry,
+) {
+    let view = worker.view();
+    let listener = &view.snapshot.config.listeners[usize::from(entry.listener)];
+    let outcome = match admit(&view, exchange, listener, entry.peer) {
+        Admission::Forward { route, pools } => {
+            let route = &view.snapshot.config.routes[route];
+            let passage = Passage { worker, view: &view, listener, route, timer, entry };
+            passage.forward(front, exchange, pools).await
+        }
+        Admission::Redirect { status, location } => {
+            let fields = [("location", location.as_slice())];
+            let own = Own { status, fields: &fields, edits: None, body: b"" };
+            own.send(worker, front, exchange, timer).await
+        }
+        Admission::Respond { route } => {
+            let route = &view.snapshot.config.routes[route];
+            respond(worker, front, exchange, timer, route).await
+        }
+        Admission::Refuse(outcome) => outcome,
+    };
+    exchange.record.outcome = outcome;
+    if !matches!(outcome, Outcome::Ok | Outcome::Answered) {
+        refuse(worker, front, exchange, timer, outcome).await;
+    }
+    worker.finish(&view, exchange);
+}
+
+/// One request on its way through one route.
+struct Passage<'a> {
+    worker: &'a Worker,
+    view: &'a View,
+    listener: &'a ListenerConfig,
+    route: &'a RouteConfig,
+    timer: &'a Timer,
+    entry: Entry,
+}
+
+impl Passage<'_> {
+    /// Picks and attempts until an answer is with the client, or nothing more may be tried.
+    async fn forward<F: Front>(
+        &self,
+        front: &mut F,
+        exchange: &mut Exchange,
+        pools: &[PoolIndex],
+    ) -> Outcome {
+        let mut last = None;
+        loop {
+            let lease = match self.pick(exchange, pools) {
+                Ok(lease) => lease,
+                Err(none) => break last.unwrap_or(none),
+            };
+            exchange.attempt_at(lease.0.slot.id);
+            let passage = attempt::Passage {
+                worker: self.worker,
+                view: self.view,
+                listener: self.listener,
+                route: self.route,
+                timer: self.timer,
+                peer: self.entry.peer,
+            };
+            match passage.attempt(front, exchange, lease).await {
+                Ok(outcome) => break outcome,
+                Err(Failed { outcome, may_move_on }) => {
+                    let is_last = u32::from(exchange.record.attempts) > self.route.retries.max;
+                    if !may_move_on || is_last {
+                        break outcome;
+                    }
+                    last = Some(outcome);
+                }
+            }
+        }
+    }
+
+    /// A place on a backend of the first pool that has one.
+    fn pick(&self, exchange: &mut Exchange, pools: &[PoolIndex]) -> Result<Lease, Outcome> {
+        let now = self.worker.timers.now();
+        let mut none = Outcome::NoHealthyBackend;
+        for pool in pools {
+            let place = usize::from(pool.0);
+            if exchange.record.attempts == 0 {
+                if let Some(refused) = exchange.record.pool {
+                    self.view.sheet.refused(refused);
+                }
+                self.view.sheet.arrived(pool.0);
+            }
+            exchange.record.pool = Some(pool.0);
+            match self.pick_in(exchange, place, now) {
+                Ok(lease) => return Ok(lease),
+                Err(NoPick::NoneFree) => none = Outcome::Full,
+                Err(NoPick::NoneEligible) => {}
+            }
+        }
+        Err(none)
+    }
+
+    fn pick_in(&self, exchange: &Exchange, pool: usize, now: Millis) -> Result<Lease, NoPick> {
+        if let Some(sticky) = &self.route.sticky
+            && let Some(id) = sticky::named_backend(exchange, sticky, self.worker.unix_seconds())
+            && let Some(local) = self.view.named(pool, &id)
+            && !exchange.was_tried(local.slot.id)
+            && let Some(lease) = Lease::take(local)
+        {
+            return Ok(lease);
+        }
+        let config = self.view.pool_config(pool);
+        let key = match config.rule {
+            policies::balance::Rule::ConsistentHash => hash_key(exchange, &config.hash_by),
+            _ => 0,
+        };
+        self.view.pick(pool, exchange, now, key, &mut self.worker.rng.borrow_mut())
+    }
+}
+
+/// The fixed answer of a route.
+async fn respond<F: Front>(
+    worker: &Worker,
+    front: &mut F,
+    exchange: &mut Exchange,
+    timer: &Timer,
+    route: &RouteConfig,
+) -> Outcome {
+    let Action::Respond { status, body, content_type } = &route.route.action else {
+        return Outcome::NoRoute; // admission says Respond only of routes that do
+    };
+    let fields = [("content-type", content_type.as_bytes())];
+    let edits = Some(&route.response_headers);
+    let own = Own { status: *status, fields: &fields, edits, body };
+    own.send(worker, front, exchange, timer).await
+}
+
+/// A client that gets a refusal and nothing else: what it sent is no request.
+pub(crate) async fn turn_away<F: Front>(
+    worker: &Worker,
+    front: &mut F,
+    exchange: &mut Exchange,
+    timer: &Timer,
+    outcome: Outcome,
+    status: u16,
+) {
+    exchange.record.outcome = outcome;
+    exchange.record.status = status;
+    refuse(worker, front, exchange, timer, outcome).await;
+    worker.finish(&worker.view(), exchange);
+}
+
+/// Answers with what the door says itself, or makes visible that the answer under way is not whole.
+async fn refuse<F: Front>(
+    worker: &Worker,
+    front: &mut F,
+    exchange: &mut Exchange,
+    timer: &Timer,
+    outcome: Outcome,
+) {
+    if exchange.record.is_answering || outcome == Outcome::ClientGone {
+        return front.cut();
+    }
+    let status = match exchange.record.status {
+        status @ 400..=599 if outcome.closes() => status,
+        _ => outcome.status(),
+    };
+    let refusal = Refusal::new(outcome, status, exchange);
+    let special: (&str, &[u8]) = match status {
+        405 => ("allow", ALLOW.as_bytes()),
+        503 => ("retry-after", b"1"),
+        _ => ("x-content-type-options", b"nosniff"),
+    };
+    let fields = [
+        ("content-type", refusal.content_type.as_bytes()),
+        ("cache-control", b"no-store"),
+        special,
+    ];
+    let own = Own { status, fields: &fields, edits: None, body: refusal.body.as_bytes() };
+    if own.send(worker, front, exchange, timer).await == Outcome::ClientGone {
+        front.cut();
+    }
+}
+
+/// Longest wait for a client to take an answer of ours.
+const ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// An answer of our own.
+struct Own<'a> {
+    status: u16,
+    fields: &'a [(&'a str, &'a [u8])],
+    edits: Option<&'a HeaderEdits>,
+    body: &'a [u8],
+}
+
+impl Own<'_> {
+    async fn send<F: Front>(
+        self,
+        worker: &Worker,
+        front: &mut F,
+        exchange: &mut Exchange,
+        timer: &Timer,
+    ) -> Outcome {
+        self.encode(worker, front, exchange);
+        exchange.record.status = self.status;
+        exchange.record.is_answering = true;
+        let is_head = exchange.head.method == Method::Head;
+        let mut rest = if is_head || is_bodiless(self.status) { b"" } else { self.body };
+        exchange.record.bytes_out = rest.len() as u64;
+        timer.set(ANSWER_LIMIT);
+        let down = &mut exchange.down;
+        let sent = std::future::poll_fn(|cx| {
+            match poll_send(worker, front, down, &mut rest, cx) {
+                Poll::Pending if timer.is_due() => Poll::Ready(false),
+                other => other,
+            }
+        });
+        if sent.await { Outcome::Answered } else { Outcome::ClientGone }
+    }
+
+    fn encode<F: Front>(&self, worker: &Worker, front: &mut F, exchange: &mut Exchange) {
+        let length = self.body.len() as u64;
+        let has_none = is_bodiless(self.status) || exchange.head.method == Method::Head;
+        let answer = Answer {
+            status: self.status,
+            backend: None,
+            own: self.fields,
+            edits: self.edits,
+            via: b"",
+            request_id: &exchange.request_id,
+            framing: if has_none { Framing::None } else { Framing::Length(length) },
+            own_length: (!is_bodiless(self.status)).then_some(length),
+            close: exchange.record.outcome.closes() || !front.is_pulled() || worker.is_stopping(),
+            upgrade: None,
+        };
+        exchange.down.clear();
+        front.encode(&answer, &mut exchange.down);
+    }
+}
+
+fn is_bodiless(status: u16) -> bool {
+    matches!(status, 204 | 304)
+}
+
+/// Sends head and body; ready with whether the client took them.
+fn poll_send<F: Front>(
+    worker: &Worker,
+    front: &mut F,
+    head: &mut Vec<u8>,
+    rest: &mut &[u8],
+    cx: &mut Context<'_>,
+) -> Poll<bool> {
+    loop {
+        if !rest.is_empty() || !head.is_empty() {
+            let mut window = worker.window.borrow_mut();
+            window.clear();
+            let count = rest.len().min(window.space(usize::MAX).len());
+            let fits = window.append(&rest[..count]);
+            debug_assert!(fits, "no more than there is room for");
+            *rest = &rest[count..];
+            let end = rest.is_empty().then_some(b"".as_slice());
+            if front.push(cx, head, &mut window, end).is_err() {
+                return Poll::Ready(false);
+            }
+        }
+        match ready!(front.poll_flush(cx)) {
+            Ok(()) if rest.is_empty() => return Poll::Ready(true),
+            Ok(()) => {}
+            Err(_) => return Poll::Ready(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,393 @@
+//! One attempt at one backend: the request goes up while the answer comes down.
+//!
+//! Both directions are driven by one poll, because a backend may answer before it has read the
+//! request, and a client may stop sending before it has its answer. A direction reads only when
+//! its other end has taken what it was given (`wire.rs`).
+
+use std::task::{Context, Poll, ready};
+
+use crate::answer::Answer;
+use crate::config::RouteConfig;
+use crate::exchange::Exchange;
+use crate::front::Front;
+use crate::body::{Body, BodyFault};
+use crate::http1::encode_chunk_head;
+use crate::http1::{Framing, Limits};
+use crate::http1::parse_response;
+use crate::outcome::Outcome;
+use crate::timer::{Millis, Timer};
+use crate::upstream::Upstream;
+use crate::window::{CAPACITY, Window};
+use crate::worker::Worker;
+
+/// An answer that this request cannot have: a 101 without an upgrade, interim answers without end.
+const UNASKED: &str = "unasked_status";
+/// More interim answers than this are an attack or a loop.
+const MAX_INTERIM: u8 = 16;
+
+/// How an attempt ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The answer is with the client. The connection to the backend may be used again if so.
+    Whole {
+        /// Nothing is owed on it in either direction.
+        is_reusable: bool,
+    },
+    /// A 101 is with the client; from here on bytes pass as they are.
+    Tunnel,
+}
+
+/// How an attempt ended otherwise.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The backend closed or reset before the first byte of an answer.
+    Closed,
+    /// It did so in the middle of the answer's head.
+    HeadCut,
+    /// Its answer cannot be read, or in two ways.
+    BadResponse(&'static str),
+    /// It ended in the middle of the answer's body.
+    AnswerCut,
+    /// The client left.
+    ClientGone,
+    /// The client's body cannot be read on.
+    ClientBody(BodyFault),
+    /// The client's body is larger than allowed.
+    BodyTooLarge,
+    /// A limit in time, named by its outcome.
+    TimedOut(Outcome),
+}
+
+/// When the limits in time are reached, in the worker's milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    pub(crate) attempt: Millis,
+    pub(crate) first_byte: Millis,
+    pub(crate) total: Millis,
+}
+
+/// What one attempt works on.
+pub(crate) struct Relay<'a, F: Front> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) front: &'a mut F,
+    pub(crate) exchange: &'a mut Exchange,
+    pub(crate) upstream: &'a mut Upstream,
+    pub(crate) route: &'a RouteConfig,
+    pub(crate) via: &'a [u8],
+    pub(crate) timer: &'a Timer,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) max_body: u64,
+    pub(crate) up: Up,
+    pub(crate) down: Down,
+    pub(crate) interim: u8,
+}
+
+/// The request's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Up {
+    Sending,
+    Flushing,
+    Done,
+    /// The backend takes no more; its answer may still come.
+    Stopped,
+}
+
+/// The answer's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Down {
+    Head,
+    Body,
+    Flushing,
+    Tunnel,
+}
+
+impl<F: Front> Relay<'_, F> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ended, Broken>> {
+        self.poll_up(cx)?;
+        if let Poll::Ready(ended) = self.poll_down(cx)? {
+            return Poll::Ready(Ok(ended));
+        }
+        if self.timer.is_due() {
+            return Poll::Ready(Err(Broken::TimedOut(self.what_fired())));
+        }
+        Poll::Pending
+    }
+
+    fn what_fired(&self) -> Outcome {
+        let now = self.worker.timers.now();
+        match self.down {
+            _ if now >= self.deadlines.total => Outcome::TotalTimeout,
+            Down::Head if now >= self.deadlines.first_byte => Outcome::FirstByteTimeout,
+            Down::Head => Outcome::AttemptTimeout,
+            Down::Body | Down::Flushing | Down::Tunnel => Outcome::StreamIdle,
+        }
+    }
+
+    /// Something moved: the idle limit starts again.
+    fn note_progress(&mut self) {
+        if self.down == Down::Head {
+            return;
+        }
+        self.worker.timers.read_clock();
+        let idle = self.worker.timers.after(self.route.timeouts.idle_stream);
+        self.timer.set_at(idle.min(self.deadlines.total));
+    }
+
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+        while matches!(self.up, Up::Sending | Up::Flushing) {
+            match self.upstream.wire.poll_flush(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(_)) => self.up = Up::Stopped,
+                Poll::Ready(Ok(())) if self.up == Up::Flushing => self.up = Up::Done,
+                Poll::Ready(Ok(())) => {
+                    let worker = self.worker;
+                    let mut window = worker.window.borrow_mut();
+                    window.clear();
+                    match self.front.poll_pull(cx, &mut window, worker.read_limit()) {
+                        Poll::Ready(Ok(())) => self.push_up(cx, &mut window)?,
+                        Poll::Ready(Err(fault)) => return Err(Broken::ClientBody(fault)),
+                        Poll::Pending => {
+                            self.send_head_alone(cx);
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Part of the body is not here yet: the backend shall have the head meanwhile.
+    fn send_head_alone(&mut self, cx: &mut Context<'_>) {
+        if !self.exchange.up.is_empty() {
+            if self.upstream.wire.send(cx, &self.exchange.up).is_err() {
+                self.up = Up::Stopped;
+            }
+            self.exchange.up.clear();
+        }
+    }
+
+    fn push_up(&mut self, cx: &mut Context<'_>, window: &mut Window) -> Result<(), Broken> {
+        let record = &mut self.exchange.record;
+        record.bytes_in += window.len() as u64;
+        if record.bytes_in > self.max_body {
+            return Err(Broken::BodyTooLarge);
+        }
+        record.body_begun |= !window.is_empty();
+        let is_last = self.front.is_pulled();
+        if self.exchange.head.framing == Framing::Chunked {
+            frame(window, is_last, self.front.request_trailers());
+        }
+        let head = &mut self.exchange.up;
+        let sent = if head.is_empty() || window.prepend(head) {
+            self.upstream.wire.send(cx, window.data())
+        } else {
+            let sent = self.upstream.wire.send(cx, head);
+            sent.and_then(|()| self.upstream.wire.send(cx, window.data()))
+        };
+        head.clear();
+        self.up = match sent {
+            Err(_) => Up::Stopped,
+            Ok(()) if !is_last => Up::Sending,
+            Ok(()) if self.upstream.wire.is_flushed() => Up::Done,
+            Ok(()) => Up::Flushing,
+        };
+        if !is_last {
+            self.note_progress();
+        }
+        Ok(())
+    }
+
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ended, Broken>> {
+        loop {
+            match self.down {
+                Down::Head => ready!(self.poll_head(cx))?,
+                Down::Body => ready!(self.poll_body(cx))?,
+                Down::Tunnel => return Poll::Ready(Ok(Ended::Tunnel)),
+                Down::Flushing => {
+                    ready!(self.front.poll_flush(cx)).map_err(|_| Broken::ClientGone)?;
+                    return Poll::Ready(Ok(Ended::Whole { is_reusable: self.is_reusable() }));
+                }
+            }
+        }
+    }
+
+    fn is_reusable(&self) -> bool {
+        let answered = &self.exchange.response;
+        // Bytes behind the answer are nobody's: the next request must not get them.
+        self.up == Up::Done
+            && answered.keep_alive
+            && answered.framing != Framing::UntilClose
+            && !self.upstream.wire.has_stash()
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let worker = self.worker;
+        let mut window = worker.window.borrow_mut();
+        let mut look = self.upstream.wire.unstash(&mut window);
+        loop {
+            if look {
+                let limits = Limits { max_head: 64 << 10, max_fields: 200, max_target: 0 };
+                let method = self.exchange.head.method;
+                let response = &mut self.exchange.response;
+                match parse_response(window.data(), method, &limits, response) {
+                    Ok(Some(length)) => return Poll::Ready(self.take_head(cx, &mut window, length)),
+                    Ok(None) => {}
+                    Err(malformed) => return Poll::Ready(Err(Broken::BadResponse(malformed.word()))),
+                }
+            }
+            let before = window.len();
+            match self.upstream.wire.poll_more(cx, &mut window, CAPACITY) {
+                Poll::Ready(Ok(1..)) => {
+                    look = memchr::memchr(b'\n', &window.data()[before..]).is_some()
+                        || window.len() > 64 << 10;
+                }
+                Poll::Ready(_) if before == 0 => return Poll::Ready(Err(Broken::Closed)),
+                Poll::Ready(_) => return Poll::Ready(Err(Broken::HeadCut)),
+                Poll::Pending => {
+                    self.upstream.wire.stash(window.data());
+                    // A client that left gives its place on the backend back at once.
+                    if self.front.is_pulled() && self.front.poll_reset(cx).is_ready() {
+                        return Poll::Ready(Err(Broken::ClientGone));
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn take_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        window: &mut Window,
+        length: usize,
+    ) -> Result<(), Broken> {
+        let status = self.exchange.response.status;
+        self.encode_head(&window.data()[..length]);
+        window.skip(length);
+        match status {
+            101 if self.exchange.head.upgrade.is_none() => {
+                return Err(Broken::BadResponse(UNASKED));
+            }
+            100..=199 => return self.pass_interim(cx, window, status),
+            _ => {}
+        }
+        self.note_answer(status);
+        self.upstream.body = Body::new(self.exchange.response.framing);
+        self.down = Down::Body;
+        let wire = &mut self.upstream.wire;
+        self.upstream.body.decode(window, wire).map_err(|_| Broken::AnswerCut)?;
+        if !window.is_empty() || self.upstream.body.is_done() {
+            self.push_down(cx, window)?;
+        }
+        if self.down == Down::Body {
+            self.note_progress();
+        }
+        Ok(())
+    }
+
+    fn note_answer(&mut self, status: u16) {
+        let worker = self.worker;
+        let record = &mut self.exchange.record;
+        record.status = status;
+        record.first_byte_us = Some(worker.since(record.started));
+        self.upstream.promise(self.exchange.response.keep_alive_timeout);
+    }
+
+    fn pass_interim(
+        &mut self,
+        cx: &mut Context<'_>,
+        window: &mut Window,
+        status: u16,
+    ) -> Result<(), Broken> {
+        self.interim += 1;
+        if self.interim > MAX_INTERIM {
+            return Err(Broken::BadResponse(UNASKED));
+        }
+        // What is behind it belongs to the next head, or to the tunnel.
+        self.upstream.wire.stash(window.data());
+        window.clear();
+        if status == 101 {
+            self.note_answer(status);
+            self.exchange.record.is_answering = true;
+            self.down = Down::Tunnel;
+        }
+        let down = &mut self.exchange.down;
+        self.front.push(cx, down, window, None).map_err(|_| Broken::ClientGone)
+    }
+
+    fn encode_head(&mut self, bytes: &[u8]) {
+        let exchange = &mut *self.exchange;
+        let response = &exchange.response;
+        let cookie = exchange.set_cookie.as_deref().map(|value| ("set-cookie", value.as_bytes()));
+        let answer = Answer {
+            status: response.status,
+            backend: Some((response, bytes)),
+            own: cookie.as_slice(),
+            edits: Some(&self.route.response_headers),
+            via: self.via,
+            request_id: &exchange.request_id,
+            framing: response.framing,
+            own_length: None,
+            close: !self.front.is_pulled() || self.worker.is_stopping(),
+            upgrade: response.upgrade.map(|span| span.of(bytes)),
+        };
+        self.front.encode(&answer, &mut exchange.down);
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        ready!(self.front.poll_flush(cx)).map_err(|_| Broken::ClientGone)?;
+        let worker = self.worker;
+        let mut window = worker.window.borrow_mut();
+        window.clear();
+        let upstream = &mut *self.upstream;
+        let limit = worker.read_limit();
+        match upstream.body.poll_read(cx, &mut upstream.wire, &mut window, limit) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::AnswerCut)),
+            Poll::Pending => {
+                // The client shall have the head while the body is awaited.
+                if !self.exchange.down.is_empty() {
+                    self.exchange.record.is_answering = true;
+                    window.clear();
+                    let down = &mut self.exchange.down;
+                    let sent = self.front.push(cx, down, &mut window, None);
+                    sent.map_err(|_| Broken::ClientGone)?;
+                }
+                return Poll::Pending;
+            }
+        }
+        self.note_progress();
+        Poll::Ready(self.push_down(cx, &mut window))
+    }
+
+    fn push_down(&mut self, cx: &mut Context<'_>, window: &mut Window) -> Result<(), Broken> {
+        let record = &mut self.exchange.record;
+        record.bytes_out += window.len() as u64;
+        record.is_answering = true;
+        let body = &self.upstream.body;
+        let end = body.is_done().then(|| body.trailers());
+        if end.is_some() {
+            self.down = Down::Flushing;
+        }
+        let down = &mut self.exchange.down;
+        self.front.push(cx, down, window, end).map_err(|_| Broken::ClientGone)
+    }
+}
+
+/// Puts a chunk's frame around what is in the window, and the end behind it.
+fn frame(window: &mut Window, is_last: bool, trailers: &[u8]) {
+    let mut size = [0; 20];
+    let mut fits = true;
+    if !window.is_empty() {
+        let digits = encode_chunk_head(window.len(), &mut size);
+        fits &= window.prepend(&size[..digits]) && window.append(b"\r\n");
+    }
+    if is_last {
+        // Trailers of a request are rare and bounded by the codec; those that do not fit behind
+        // a full window are left out, which RFC 9110 §6.5.2 allows an intermediary to do.
+        let trailers = if trailers.len() < crate::window::TAILROOM / 2 { trailers } else { b"" };
+        fits &= window.append(b"0\r\n") && window.append(trailers) && window.append(b"\r\n");
+    }
+    debug_assert!(fits, "the window keeps room for a chunk's frame");
+}

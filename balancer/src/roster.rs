@@ -1,0 +1,189 @@
+//! Who may change what takes traffic: the only writer.
+//!
+//! Configuration, verdicts, resolved names and operators' orders come here, one after another
+//! under one lock of the control side. Which stages a member goes through is a pure rule of
+//! [`policies::membership`]; here each member gets what that rule does not know: its slot, its
+//! address and what its checks say.
+//!
+//! What follows from all this is published as one [`Snapshot`] for the workers, one list of
+//! targets for the health monitor and one list of names for the resolver. A backend takes
+//! requests when it is serving, healthy, has an address and a weight.
+//!
+//! | what                                              | where       |
+//! |---------------------------------------------------|-------------|
+//! | the members, and what each event does to them     | `state.rs`  |
+//! | their slots, and those that only finish requests  | `slots.rs`  |
+//! | what is published of them                         | `output.rs` |
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use health::{Report, Target};
+use policies::backend::{Backend, PoolName};
+use policies::health::Verdict;
+use policies::membership::{Change, Rejected, Stage};
+use tokio::sync::watch;
+
+use crate::config::DoorConfig;
+use crate::snapshot::{Slot, Snapshot};
+
+#[cfg(test)]
+pub(crate) mod fixture;
+mod output;
+mod slots;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use state::State;
+
+/// A name and a port that a backend is configured with.
+pub type Name = (Arc<str>, u16);
+
+/// Keeps the members of all pools and publishes what follows from their state.
+pub struct Roster {
+    state: Mutex<State>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    targets: watch::Sender<Arc<[Target]>>,
+    names: watch::Sender<Arc<[Name]>>,
+}
+
+/// A backend of a pool as it is now.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// As configured, and with the weight it has now.
+    pub backend: Backend,
+    /// How far it has come.
+    pub stage: Stage,
+    /// No longer written down: it goes once its last request has ended.
+    pub is_leaving: bool,
+    /// What is shared about it, once it has an address.
+    pub slot: Option<Arc<Slot>>,
+    /// What its checks say. They go on while it drains and when it has, unless it is leaving.
+    pub verdict: Verdict,
+    /// Why it is not healthy, or has no address.
+    pub reason: Option<String>,
+    /// Slots at addresses that it had before, while their last requests end.
+    finishing: Vec<Arc<Slot>>,
+}
+
+impl Roster {
+    /// Members as configured, none of them healthy yet.
+    pub fn new(config: Arc<DoorConfig>) -> Roster {
+        let mut state = State::new(config);
+        let snapshot = Arc::new(ArcSwap::from_pointee(state.build()));
+        let targets = watch::Sender::new(state.targets());
+        let names = watch::Sender::new(state.names());
+        Roster { state: Mutex::new(state), snapshot, targets, names }
+    }
+
+    /// Another configuration. Backends that stay, by pool, id and address, keep their counts,
+    /// stages and verdicts; one that is no longer written down takes nothing new and goes when
+    /// its last request has ended.
+    pub fn configure(&self, config: Arc<DoorConfig>) {
+        let mut state = self.lock();
+        state.configure(config);
+        self.publish(&mut state);
+    }
+
+    /// An order from outside: drain, undrain, another weight, a backend more or less.
+    ///
+    /// Says why not if the membership has no such way, or if the pool of a new backend is not
+    /// configured; nothing has changed then. That a first check has passed or a last request has
+    /// ended is noticed here, nobody needs to say so.
+    pub fn change(&self, change: Change) -> Result<(), Rejected> {
+        let mut state = self.lock();
+        state.change(change)?;
+        self.publish(&mut state);
+        Ok(())
+    }
+
+    /// A verdict has changed. One about an address that the backend no longer has is ignored.
+    pub fn report(&self, report: Report) {
+        let mut state = self.lock();
+        if state.report(report) {
+            self.publish(&mut state);
+        }
+    }
+
+    /// A name has, or has no longer, an address. Without one its backends keep the last they had;
+    /// at another one they must pass a check first.
+    pub fn resolved(&self, name: &Name, result: Result<SocketAddr, String>) {
+        let mut state = self.lock();
+        if state.resolved(name, &result) {
+            self.publish(&mut state);
+        }
+    }
+
+    /// Lets those go that have finished their last request. To be called once a second.
+    pub fn sweep(&self) {
+        let mut state = self.lock();
+        if state.sweep() {
+            self.publish(&mut state);
+        }
+    }
+
+    /// Whom the health monitor is to check.
+    pub fn targets(&self) -> watch::Receiver<Arc<[Target]>> {
+        self.targets.subscribe()
+    }
+
+    /// Which names are to be resolved.
+    pub fn names(&self) -> watch::Receiver<Arc<[Name]>> {
+        self.names.subscribe()
+    }
+
+    /// The members of every pool in the order of the configuration, and after them those of
+    /// pools that are configured no longer, while they drain.
+    pub fn pools(&self) -> Vec<(PoolName, Vec<Member>)> {
+        self.lock().pools()
+    }
+
+    /// What requests see now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    pub(crate) fn published(&self) -> Arc<ArcSwap<Snapshot>> {
+        Arc::clone(&self.snapshot)
+    }
+
+    /// Under the lock, so that no older state overtakes a newer one. Who follows targets or names
+    /// is woken only if they are others.
+    fn publish(&self, state: &mut State) {
+        self.snapshot.store(Arc::new(state.build()));
+        replace(&self.targets, state.targets());
+        replace(&self.names, state.names());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held can have lost slots or verdicts, which come anew, and no member.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Member {
+    /// Requests in flight, also at addresses that it had before.
+    pub fn in_flight(&self) -> u32 {
+        self.slot.iter().chain(&self.finishing).map(|slot| slot.in_flight()).sum()
+    }
+
+    /// Whether it takes requests.
+    pub fn is_eligible(&self) -> bool {
+        self.slot.is_some()
+            && self.stage == Stage::Serving
+            && self.verdict == Verdict::Healthy
+            && self.backend.weight > 0
+    }
+}
+
+fn replace<T: PartialEq>(sender: &watch::Sender<Arc<[T]>>, next: Arc<[T]>) {
+    sender.send_if_modified(|now| {
+        let is_other = *now != next;
+        if is_other {
+            *now = next;
+        }
+        is_other
+    });
+}

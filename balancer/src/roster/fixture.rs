@@ -1,0 +1,89 @@
+//! Doors with pools and nothing else, for tests of who takes requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use health::Report;
+use health::config::{HealthConfig, ProbeKind};
+use policies::backend::{Address, Backend, BackendId, BackendKey, Origin, PoolName};
+use policies::balance::{HashKey, Rule};
+use policies::health::Verdict;
+
+use super::Roster;
+use crate::config::{DoorConfig, PoolConfig, UpstreamConfig};
+
+/// Pools by name with their backends, four workers.
+pub(crate) fn door(pools: &[(&str, &[Backend])]) -> DoorConfig {
+    DoorConfig {
+        site: "test".into(),
+        zone: None,
+        workers: 4,
+        listeners: Vec::new(),
+        pools: pools.iter().map(|(name, backends)| pool(name, backends)).collect(),
+        routes: Vec::new(),
+        seed: 1,
+    }
+}
+
+fn pool(name: &str, backends: &[Backend]) -> PoolConfig {
+    PoolConfig {
+        name: PoolName(name.into()),
+        rule: Rule::RoundRobin,
+        hash_by: HashKey::ClientAddress,
+        backends: backends.to_vec(),
+        upstream: UpstreamConfig {
+            idle: Duration::from_secs(4),
+            max_requests: 1_000,
+            max_age: Duration::from_secs(60),
+            max_idle: 8,
+        },
+        health: HealthConfig {
+            probe: ProbeKind::Tcp,
+            port: None,
+            interval: Duration::from_secs(1),
+            jitter_percent: 10,
+            timeout: Duration::from_secs(1),
+            healthy_after: 2,
+            unhealthy_after: 3,
+        },
+    }
+}
+
+/// `10.0.0.1:80` or `app.internal:80`.
+pub(crate) fn backend(id: &str, address: &str) -> Backend {
+    let address = address.parse().map(Address::Socket).unwrap_or_else(|_| {
+        let (host, port) = address.rsplit_once(':').unwrap();
+        Address::Name { host: host.into(), port: port.parse().unwrap() }
+    });
+    Backend {
+        id: BackendId(id.into()),
+        address,
+        weight: 1,
+        max_concurrency: None,
+        zone: None,
+        origin: Origin::OnPrem,
+    }
+}
+
+/// Of `app/a`.
+pub(crate) fn key(text: &str) -> BackendKey {
+    let (pool, backend) = text.split_once('/').unwrap();
+    BackendKey { pool: PoolName(pool.into()), backend: BackendId(backend.into()) }
+}
+
+/// What the monitor says of `app/a` at `10.0.0.1:80`.
+pub(crate) fn report(text: &str, address: &str, verdict: Verdict) -> Report {
+    let reason = (verdict == Verdict::Unhealthy).then(|| "connection refused".to_owned());
+    Report { key: key(text), address: address.parse().unwrap(), verdict, reason, probe_ms: 1 }
+}
+
+/// A roster whose backends have all passed, where they have an address.
+pub(crate) fn healthy(config: DoorConfig) -> Roster {
+    let roster = Roster::new(Arc::new(config));
+    for target in Arc::clone(&roster.targets().borrow()).iter() {
+        let (key, address) = (target.key.clone(), target.address);
+        let verdict = Verdict::Healthy;
+        roster.report(Report { key, address, verdict, reason: None, probe_ms: 1 });
+    }
+    roster
+}

@@ -1,0 +1,91 @@
+//! What follows from the members, for those who act on it.
+
+use std::sync::Arc;
+
+use health::Target;
+use policies::backend::{Address, BackendKey, PoolName};
+use policies::balance::{Entry, Picker};
+
+use super::state::State;
+use super::{Member, Name};
+use crate::config::PoolConfig;
+use crate::snapshot::{PoolView, Snapshot};
+
+impl State {
+    /// The next snapshot.
+    pub(super) fn build(&mut self) -> Snapshot {
+        self.version += 1;
+        Snapshot {
+            version: self.version,
+            generation: self.generation,
+            routes: Arc::clone(&self.routes),
+            layout: Arc::clone(&self.layout),
+            pools: self.config.pools.iter().map(|pool| self.view(pool)).collect(),
+            config: Arc::clone(&self.config),
+        }
+    }
+
+    fn view(&self, config: &PoolConfig) -> PoolView {
+        let members = self.members(&config.name);
+        let zone = self.config.zone.as_ref();
+        let (mut entries, mut eligible) = (Vec::new(), Vec::new());
+        for member in members.iter().filter(|member| member.is_eligible()) {
+            entries.push(Entry {
+                id: &member.backend.id.0,
+                weight: member.backend.weight,
+                zone_preferred: zone.is_some() && member.backend.zone.as_ref() == zone,
+                max_concurrency: member.backend.max_concurrency,
+            });
+            eligible.extend(member.slot.clone());
+        }
+        let slots = members.iter().filter_map(|member| member.slot.as_ref());
+        PoolView {
+            picker: Picker::new(config.rule, &entries),
+            eligible,
+            members: slots.chain(self.slots.finishing_in(&config.name)).cloned().collect(),
+        }
+    }
+
+    /// Every member that has an address, but those that are leaving: nothing will be sent there.
+    pub(super) fn targets(&self) -> Arc<[Target]> {
+        let mut targets = Vec::new();
+        for pool in &self.config.pools {
+            let config = Arc::new(pool.health.clone());
+            let members = self.members(&pool.name).into_iter().filter(|member| !member.is_leaving);
+            targets.extend(members.filter_map(|member| member.slot).map(|slot| Target {
+                key: slot.key.clone(),
+                address: slot.address,
+                config: Arc::clone(&config),
+            }));
+        }
+        targets.into()
+    }
+
+    /// Each once, in order.
+    pub(super) fn names(&self) -> Arc<[Name]> {
+        let members = self.membership.pools().flat_map(|(_, members)| members);
+        let staying = members.filter(|member| !member.is_leaving);
+        let mut names: Vec<Name> = staying
+            .filter_map(|member| match &member.backend.address {
+                Address::Name { host, port } => Some((Arc::clone(host), *port)),
+                Address::Socket(_) => None,
+            })
+            .collect();
+        names.sort();
+        names.dedup();
+        names.into()
+    }
+
+    pub(super) fn pools(&self) -> Vec<(PoolName, Vec<Member>)> {
+        let configured = self.config.pools.iter().map(|pool| &pool.name);
+        let is_left = |name: &&PoolName| !configured.clone().any(|known| known == *name);
+        let left = self.membership.pools().map(|(name, _)| name).filter(is_left);
+        let names = configured.clone().chain(left);
+        names.map(|name| (name.clone(), self.members(name))).collect()
+    }
+
+    fn members(&self, pool: &PoolName) -> Vec<Member> {
+        let ids = self.membership.pool(pool).iter().map(|member| member.backend.id.clone());
+        ids.filter_map(|backend| self.member(&BackendKey { pool: pool.clone(), backend })).collect()
+    }
+}

@@ -1,0 +1,261 @@
+//! The members and what each event does to them.
+//!
+//! Every event changes one thing and then lets [`State::settle`] draw the conclusions. That looks
+//! at what is, not at what has just happened, so that an order of events that nobody thought of
+//! ends in the same state as any other.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use health::Report;
+use policies::backend::{Address, Backend, BackendKey, PoolName};
+use policies::health::Verdict;
+use policies::membership::{Change, Membership, Rejected, Stage};
+use policies::route::RouteTable;
+
+use super::slots::Slots;
+use super::{Member, Name};
+use crate::config::DoorConfig;
+use crate::snapshot::Slot;
+use crate::stats::Layout;
+
+pub(super) struct State {
+    pub(super) config: Arc<DoorConfig>,
+    pub(super) routes: Arc<RouteTable>,
+    pub(super) layout: Arc<Layout>,
+    pub(super) generation: u64,
+    pub(super) version: u64,
+    pub(super) membership: Membership,
+    /// One per member.
+    standings: BTreeMap<BackendKey, Standing>,
+    pub(super) slots: Slots,
+}
+
+/// What the membership does not know of a member.
+struct Standing {
+    /// What `slot` and `verdict` are about.
+    written: Address,
+    slot: Option<Arc<Slot>>,
+    verdict: Verdict,
+    reason: Option<String>,
+}
+
+impl State {
+    pub(super) fn new(config: Arc<DoorConfig>) -> State {
+        let mut state = State {
+            routes: compile(&config),
+            layout: Layout::new(&config),
+            generation: 1,
+            version: 0,
+            membership: Membership::default(),
+            standings: BTreeMap::new(),
+            slots: Slots::default(),
+            config,
+        };
+        state.reconcile();
+        state
+    }
+
+    pub(super) fn configure(&mut self, config: Arc<DoorConfig>) {
+        self.routes = compile(&config);
+        self.layout = Layout::new(&config);
+        self.generation += 1;
+        self.config = config;
+        self.reconcile();
+    }
+
+    pub(super) fn change(&mut self, change: Change) -> Result<(), Rejected> {
+        if let Change::Admit { pool, .. } = &change
+            && !self.config.pools.iter().any(|configured| configured.name == *pool)
+        {
+            return Err(Rejected::UnknownPool { pool: pool.clone() });
+        }
+        self.membership.apply(change)?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Whether what is published has to change with the verdict.
+    pub(super) fn report(&mut self, report: Report) -> bool {
+        let Report { key, address, verdict, reason, .. } = report;
+        let was_eligible = self.is_eligible(&key);
+        let Some(standing) = self.standings.get_mut(&key) else { return false };
+        if standing.slot.as_ref().is_none_or(|slot| slot.address != address) {
+            return false;
+        }
+        standing.verdict = verdict;
+        standing.reason = reason;
+        self.settle();
+        self.is_eligible(&key) != was_eligible
+    }
+
+    /// Whether any backend is at another address than before.
+    pub(super) fn resolved(&mut self, name: &Name, result: &Result<SocketAddr, String>) -> bool {
+        let mut changed = false;
+        for (key, standing) in &mut self.standings {
+            if !standing.is_named(name) {
+                continue;
+            }
+            let at = standing.slot.as_ref().map(|slot| slot.address);
+            match result {
+                Ok(address) if at != Some(*address) => {
+                    let earlier = standing.slot.take();
+                    *standing = Standing::at(self.slots.at(key, *address), &standing.written);
+                    earlier.into_iter().for_each(|slot| self.slots.retire(slot));
+                    changed = true;
+                }
+                Err(reason) if at.is_none() => standing.reason = Some(reason.clone()),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        if changed {
+            self.settle();
+        }
+        changed
+    }
+
+    /// Whether anything has ended since the last time.
+    pub(super) fn sweep(&mut self) -> bool {
+        let changed = self.slots.forget_finished() || !self.due().is_empty();
+        if changed {
+            self.settle();
+        }
+        changed
+    }
+
+    /// A member with all that is known of it. A key that no member has is none.
+    pub(super) fn member(&self, key: &BackendKey) -> Option<Member> {
+        let member = self.membership.get(key)?;
+        let standing = self.standings.get(key)?;
+        Some(Member {
+            backend: member.backend.clone(),
+            stage: member.stage,
+            is_leaving: member.is_leaving,
+            slot: standing.slot.clone(),
+            verdict: standing.verdict,
+            reason: standing.reason.clone(),
+            finishing: self.slots.finishing(key).cloned().collect(),
+        })
+    }
+
+    fn is_eligible(&self, key: &BackendKey) -> bool {
+        self.member(key).is_some_and(|member| member.is_eligible())
+    }
+
+    /// Makes the members those of the configuration.
+    fn reconcile(&mut self) {
+        let pools = self.config.pools.iter();
+        let wanted: Vec<(PoolName, Vec<Backend>)> =
+            pools.map(|pool| (pool.name.clone(), pool.backends.clone())).collect();
+        self.apply(self.membership.reconcile(&wanted));
+        self.settle();
+    }
+
+    /// Draws all conclusions from the members as they are.
+    fn settle(&mut self) {
+        self.match_standings();
+        let due = self.due();
+        if !due.is_empty() {
+            self.apply(due);
+            self.match_standings();
+        }
+    }
+
+    /// Changes that nobody asks for, because they are so.
+    fn due(&self) -> Vec<Change> {
+        let mut due = Vec::new();
+        for (key, standing) in &self.standings {
+            let Some(member) = self.membership.get(key) else { continue };
+            match member.stage {
+                Stage::Joining if standing.verdict == Verdict::Healthy => {
+                    due.push(Change::Pass { key: key.clone() });
+                }
+                Stage::Draining if self.has_finished(key, standing) => {
+                    due.push(Change::Drained { key: key.clone() });
+                }
+                _ => {}
+            }
+        }
+        due
+    }
+
+    /// Its slots are closed already, so it stays so.
+    fn has_finished(&self, key: &BackendKey, standing: &Standing) -> bool {
+        standing.slot.iter().chain(self.slots.finishing(key)).all(|slot| slot.is_idle())
+    }
+
+    /// Changes that this program itself concluded, which the membership takes.
+    fn apply(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            if let Err(error) = self.membership.apply(change) {
+                // A pool that names a backend twice: the configuration's check lets none through.
+                tracing::error!(%error, "a member was not changed");
+                debug_assert!(false, "{error}");
+            }
+        }
+    }
+
+    /// Gives each member a standing and the cap that goes with its stage. One whose address was
+    /// written anew begins anew.
+    fn match_standings(&mut self) {
+        let mut known = std::mem::take(&mut self.standings);
+        for (pool, members) in self.membership.pools() {
+            for member in members {
+                let backend = &member.backend;
+                let key = BackendKey { pool: pool.clone(), backend: backend.id.clone() };
+                let standing = match known.remove(&key) {
+                    Some(standing) if standing.written == backend.address => standing,
+                    other => {
+                        let earlier = other.and_then(|standing| standing.slot);
+                        earlier.into_iter().for_each(|slot| self.slots.retire(slot));
+                        Standing::new(&key, &backend.address, &mut self.slots)
+                    }
+                };
+                if let Some(slot) = &standing.slot {
+                    match member.stage {
+                        Stage::Joining | Stage::Serving => {
+                            slot.set_max_concurrency(backend.max_concurrency);
+                        }
+                        Stage::Draining | Stage::Drained => slot.close(),
+                    }
+                }
+                self.standings.insert(key, standing);
+            }
+        }
+        let gone = known.into_values().filter_map(|standing| standing.slot);
+        gone.for_each(|slot| self.slots.retire(slot));
+    }
+}
+
+impl Standing {
+    fn new(key: &BackendKey, written: &Address, slots: &mut Slots) -> Standing {
+        match written {
+            Address::Socket(address) => Standing::at(slots.at(key, *address), written),
+            Address::Name { .. } => Standing {
+                written: written.clone(),
+                slot: None,
+                verdict: Verdict::Unknown,
+                reason: Some("name not resolved yet".to_owned()),
+            },
+        }
+    }
+
+    /// At an address of which nothing is known.
+    fn at(slot: Arc<Slot>, written: &Address) -> Standing {
+        Standing {
+            written: written.clone(),
+            slot: Some(slot),
+            verdict: Verdict::Unknown,
+            reason: Some("not checked yet".to_owned()),
+        }
+    }
+
+    fn is_named(&self, name: &Name) -> bool {
+        matches!(&self.written, Address::Name { host, port } if *host == name.0 && *port == name.1)
+    }
+}
+
+fn compile(config: &DoorConfig) -> Arc<RouteTable> {
+    Arc::new(RouteTable::new(config.routes.iter().map(|route| route.route.clone()).collect()))
+}

@@ -1,0 +1,133 @@
+//! The world as one request sees it.
+//!
+//! A [`Snapshot`] is immutable and complete: routes, pools, and of each pool the backends that
+//! are *eligible* (serving and healthy), so that `pick` never filters. Whatever changes while a
+//! request runs is not in it but in the [`Slot`] of a backend, which outlives snapshots: counts
+//! survive every change of membership and configuration.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crossbeam_utils::CachePadded;
+use policies::backend::BackendKey;
+use policies::balance::Picker;
+use policies::route::RouteTable;
+
+use crate::config::DoorConfig;
+use crate::stats::Layout;
+
+/// Routes, pools and settings at one moment.
+pub struct Snapshot {
+    /// Grows by one with every publication.
+    pub version: u64,
+    /// Grows by one with every configuration.
+    pub generation: u64,
+    /// What it was built from.
+    pub config: Arc<DoorConfig>,
+    /// Compiled once per configuration.
+    pub routes: Arc<RouteTable>,
+    /// Which series this configuration counts in.
+    pub layout: Arc<Layout>,
+    /// By [`policies::backend::PoolIndex`].
+    pub pools: Vec<PoolView>,
+}
+
+/// The eligible backends of one pool.
+pub struct PoolView {
+    /// Their rule, prepared for exactly these.
+    pub picker: Picker,
+    /// In the order of the picker's entries.
+    pub eligible: Vec<Arc<Slot>>,
+    /// All slots that may have connections or requests: of every member that has an address,
+    /// eligible or not, and of those that went or moved and finish their last requests.
+    pub members: Vec<Arc<Slot>>,
+}
+
+/// What all workers share about one backend, exactly. Padded, because every request writes it.
+///
+/// The roster *closes* it (its cap is 0) when its backend drains, goes or moves. From then on
+/// nobody enters, not even a request that still holds an earlier snapshot, so that a closed slot
+/// seen idle stays idle and its machine may be switched off.
+#[derive(Debug)]
+pub struct Slot {
+    /// Never used twice in the life of the process.
+    pub id: u32,
+    /// Whose it is.
+    pub key: BackendKey,
+    /// Where requests go. Another address is another slot.
+    pub address: SocketAddr,
+    /// The address as text: `Host` of a request that has none, and the log.
+    pub authority: Box<str>,
+    max_concurrency: AtomicU32,
+    in_flight: CachePadded<AtomicU32>,
+}
+
+impl Slot {
+    /// Closed, until it is given a cap.
+    pub(crate) fn new(id: u32, key: BackendKey, address: SocketAddr) -> Slot {
+        Slot {
+            id,
+            key,
+            address,
+            authority: address.to_string().into(),
+            max_concurrency: AtomicU32::new(0),
+            in_flight: CachePadded::new(AtomicU32::new(0)),
+        }
+    }
+
+    /// Requests in flight now, over all workers.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Requests it may have in flight; `u32::MAX` is no limit, 0 is closed.
+    pub fn max_concurrency(&self) -> u32 {
+        self.max_concurrency.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_max_concurrency(&self, cap: Option<u32>) {
+        self.max_concurrency.store(cap.unwrap_or(u32::MAX), Ordering::SeqCst);
+    }
+
+    pub(crate) fn close(&self) {
+        self.set_max_concurrency(Some(0));
+    }
+
+    /// Whether no request is in flight. True of a closed slot is true for ever, or until it is
+    /// given a cap again.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.load(Ordering::SeqCst) == 0
+    }
+
+    /// Takes one place. False when the cap is reached: request cap + 1 is never sent, whatever
+    /// the number of workers.
+    #[must_use]
+    pub(crate) fn try_enter(&self) -> bool {
+        let cap = self.max_concurrency();
+        if cap == u32::MAX {
+            self.in_flight.fetch_add(1, Ordering::SeqCst);
+        } else {
+            let next = |now: u32| (now < cap).then_some(now + 1);
+            let entered = self.in_flight.fetch_update(Ordering::SeqCst, Ordering::Relaxed, next);
+            if entered.is_err() {
+                return false;
+            }
+        }
+        // SeqCst on both sides, count before cap here and cap before count in whoever closes: one
+        // of the two sees the other. On x86-64 this costs a plain load.
+        if self.max_concurrency.load(Ordering::SeqCst) == 0 {
+            self.leave();
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn leave(&self) {
+        let before = self.in_flight.fetch_sub(1, Ordering::Release);
+        debug_assert!(before > 0, "a place was given back twice");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! After a 101: bytes pass both ways as they are, until both sides have ended or fallen silent.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::exchange::Record;
+use crate::front::Front;
+use crate::outcome::Outcome;
+use crate::timer::Timer;
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+
+/// Both ends of a tunnel.
+pub(crate) struct Tunnel<'a, F: Front> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) front: &'a mut F,
+    pub(crate) upstream: &'a mut Upstream,
+    pub(crate) timer: &'a Timer,
+    pub(crate) idle: Duration,
+    pub(crate) record: &'a mut Record,
+    pub(crate) client_ended: bool,
+    pub(crate) backend_ended: bool,
+}
+
+/// One direction stands still.
+struct Still;
+
+impl<F: Front> Tunnel<'_, F> {
+    /// Runs the tunnel to its end.
+    pub(crate) async fn run(mut self) -> Outcome {
+        self.front.become_tunnel();
+        self.upstream.body = crate::body::Body::UntilClose;
+        std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let up = self.poll_up(cx);
+        let down = self.poll_down(cx);
+        match (up, down) {
+            (Poll::Ready(Err(Still)), _) | (_, Poll::Ready(Err(Still))) => {
+                return Poll::Ready(Outcome::ClientGone);
+            }
+            _ if self.client_ended && self.backend_ended => return Poll::Ready(Outcome::Ok),
+            _ => {}
+        }
+        if self.timer.is_due() {
+            return Poll::Ready(Outcome::StreamIdle);
+        }
+        if self.worker.is_stopping_now() {
+            return Poll::Ready(Outcome::Stopped);
+        }
+        Poll::Pending
+    }
+
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Still>> {
+        while !self.client_ended {
+            std::task::ready!(self.upstream.wire.poll_flush(cx)).map_err(|_| Still)?;
+            let mut window = self.worker.window.borrow_mut();
+            let limit = self.worker.read_limit();
+            std::task::ready!(self.front.poll_pull(cx, &mut window, limit)).map_err(|_| Still)?;
+            if window.is_empty() {
+                self.client_ended = true;
+                self.upstream.wire.socket.shutdown_write();
+                break;
+            }
+            self.record.bytes_in += window.len() as u64;
+            self.upstream.wire.send(cx, window.data()).map_err(|_| Still)?;
+            self.note_progress();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Still>> {
+        loop {
+            std::task::ready!(self.front.poll_flush(cx)).map_err(|_| Still)?;
+            if self.backend_ended {
+                return Poll::Ready(Ok(()));
+            }
+            let mut window = self.worker.window.borrow_mut();
+            window.clear();
+            let limit = self.worker.read_limit();
+            let upstream = &mut *self.upstream;
+            let read = upstream.body.poll_read(cx, &mut upstream.wire, &mut window, limit);
+            std::task::ready!(read).map_err(|_| Still)?;
+            if window.is_empty() {
+                self.backend_ended = true;
+                self.front.end_tunnel();
+                continue;
+            }
+            self.record.bytes_out += window.len() as u64;
+            self.front.push(cx, &mut Vec::new(), &mut window, None).map_err(|_| Still)?;
+            self.note_progress();
+        }
+    }
+
+    fn note_progress(&self) {
+        self.worker.timers.read_clock();
+        self.timer.set(self.idle);
+    }
+}

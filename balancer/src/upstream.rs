@@ -1,0 +1,197 @@
+//! Connections to backends, kept by one worker for itself.
+//!
+//! A connection is used again only when nothing speaks against it: it has been idle for less
+//! than the shortest of `upstream.idle` and what the backend promised (`Keep-Alive: timeout`),
+//! it is not closed and has nothing to read as far as the runtime has heard, and it has neither
+//! served too many requests nor lived too long. A request that may not be repeated takes one that
+//! was used within the last second and that the kernel says is quiet, or a fresh one.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use policies::balance::Ewma;
+use tokio::net::TcpSocket;
+
+use crate::body::Body;
+use crate::config::UpstreamConfig;
+use crate::snapshot::Slot;
+use crate::socket::Socket;
+use crate::stats::BackendSheet;
+use crate::timer::Millis;
+use crate::wire::Wire;
+
+/// A connection to a backend.
+pub(crate) struct Upstream {
+    pub(crate) wire: Wire,
+    /// The answer being read.
+    pub(crate) body: Body,
+    /// Whether it has served a request before this one.
+    pub(crate) is_reused: bool,
+    born: Millis,
+    used: Millis,
+    served: u64,
+    /// Idle life that the backend promised in its last answer, in milliseconds.
+    promised: Option<Millis>,
+    /// Counts this connection as one of the backend's.
+    sheet: Arc<BackendSheet>,
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.sheet.disconnected();
+    }
+}
+
+/// What one worker knows about one backend.
+pub(crate) struct SlotLocal {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) sheet: Arc<BackendSheet>,
+    /// Time to the first answer byte, as this worker sees it.
+    pub(crate) latency: RefCell<Ewma>,
+    /// When this worker last picked it.
+    pub(crate) picked: Cell<Millis>,
+    // Boxed, so that a request moves a pointer and an idle client owns no room for one.
+    #[allow(clippy::vec_box)]
+    idle: RefCell<Vec<Box<Upstream>>>,
+}
+
+/// One request's claim on a backend: counted in flight until dropped.
+pub(crate) struct Lease(pub(crate) Rc<SlotLocal>);
+
+impl Lease {
+    /// None when the backend is at its cap.
+    pub(crate) fn take(local: &Rc<SlotLocal>) -> Option<Lease> {
+        local.slot.try_enter().then(|| Lease(Rc::clone(local)))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.slot.leave();
+    }
+}
+
+/// How careful the choice of an idle connection has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// The request can be sent again if the connection turns out to be dead.
+    Repeatable,
+    /// It cannot.
+    Once,
+}
+
+/// A connection used within this time is believed to be alive even for a request that cannot be
+/// repeated, if the kernel says that it is quiet.
+const FRESH_MS: Millis = 1_000;
+
+impl SlotLocal {
+    pub(crate) fn new(slot: Arc<Slot>, sheet: Arc<BackendSheet>) -> SlotLocal {
+        SlotLocal {
+            slot,
+            sheet,
+            latency: RefCell::new(Ewma::default()),
+            picked: Cell::new(0),
+            idle: RefCell::default(),
+        }
+    }
+
+    /// The idle connection used last, if one may be used.
+    pub(crate) fn reuse(
+        &self,
+        config: &UpstreamConfig,
+        now: Millis,
+        care: Care,
+    ) -> Option<Box<Upstream>> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut idle = self.idle.borrow_mut();
+        while let Some(mut upstream) = idle.pop() {
+            if !upstream.may_serve(config, now) || !upstream.wire.socket.is_quiet(&mut cx) {
+                continue;
+            }
+            if care == Care::Once {
+                if now.saturating_sub(upstream.used) > FRESH_MS {
+                    // The ones below were used even earlier; this one is still good for others.
+                    idle.push(upstream);
+                    return None;
+                }
+                if !upstream.wire.socket.is_surely_quiet() {
+                    continue;
+                }
+            }
+            upstream.is_reused = true;
+            self.sheet.set_idle(idle.len());
+            return Some(upstream);
+        }
+        None
+    }
+
+    /// Keeps a connection whose answer was read to its end.
+    pub(crate) fn keep(&self, mut upstream: Box<Upstream>, config: &UpstreamConfig, now: Millis) {
+        upstream.used = now;
+        upstream.served += 1;
+        let mut idle = self.idle.borrow_mut();
+        if upstream.may_serve(config, now) && idle.len() < config.max_idle {
+            idle.push(upstream);
+        }
+        self.sheet.set_idle(idle.len());
+    }
+
+    /// Closes connections that may not be used any more. Once a second.
+    pub(crate) fn sweep(&self, config: &UpstreamConfig, now: Millis) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|upstream| {
+            upstream.may_serve(config, now) && upstream.wire.socket.is_quiet(&mut cx)
+        });
+        self.sheet.set_idle(idle.len());
+    }
+
+    /// Closes all idle connections.
+    pub(crate) fn close_idle(&self) {
+        self.idle.borrow_mut().clear();
+        self.sheet.set_idle(0);
+    }
+}
+
+impl Upstream {
+    /// A new connection. Whoever awaits it sets the limit in time.
+    pub(crate) async fn connect(local: &SlotLocal, now: Millis) -> io::Result<Upstream> {
+        let slot = &local.slot;
+        let begun = tokio::time::Instant::now();
+        let socket =
+            if slot.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_nodelay(true)?;
+        let stream = socket.connect(slot.address).await?;
+        let took = begun.elapsed().as_micros();
+        local.sheet.connected(u64::try_from(took).unwrap_or(u64::MAX));
+        Ok(Upstream {
+            wire: Wire::new(Socket::watched(stream)),
+            body: Body::Done,
+            is_reused: false,
+            born: now,
+            used: now,
+            served: 0,
+            promised: None,
+            sheet: Arc::clone(&local.sheet),
+        })
+    }
+
+    /// The backend said how long it keeps an idle connection: we stop half a second earlier.
+    pub(crate) fn promise(&mut self, seconds: Option<u32>) {
+        self.promised = seconds.map(|seconds| (Millis::from(seconds) * 1000).saturating_sub(500));
+    }
+
+    fn may_serve(&self, config: &UpstreamConfig, now: Millis) -> bool {
+        let idle_limit = millis(config.idle).min(self.promised.unwrap_or(Millis::MAX));
+        now.saturating_sub(self.used) < idle_limit
+            && now.saturating_sub(self.born) < millis(config.max_age)
+            && self.served < config.max_requests
+    }
+}
+
+fn millis(duration: std::time::Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}

@@ -1,0 +1,179 @@
+//! A worker's own side of a snapshot: what is prepared once per publication, not per request.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use policies::balance::{Candidates, Turn};
+use policies::rng::Rng;
+
+use crate::config::PoolConfig;
+use crate::exchange::Exchange;
+use crate::snapshot::{PoolView, Slot, Snapshot};
+use crate::stats::{BackendSheet, Registry, Sheet};
+use crate::timer::Millis;
+use crate::upstream::{Lease, SlotLocal};
+
+/// A snapshot with this worker's turns, connections and counters.
+pub(crate) struct View {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) sheet: Arc<Sheet>,
+    /// `1.1 site`, the value of our line of `Via`.
+    pub(crate) via: Box<[u8]>,
+    pools: Vec<LocalPool>,
+    /// Requests that each route has split so far.
+    splits: Box<[Cell<u64>]>,
+}
+
+struct LocalPool {
+    turn: RefCell<Turn>,
+    /// By place among the eligible.
+    locals: Vec<Rc<SlotLocal>>,
+}
+
+/// All backends that a worker knows, by the id of their slot.
+pub(crate) type Locals = BTreeMap<u32, Rc<SlotLocal>>;
+
+/// Why no backend was picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPick {
+    /// None is eligible.
+    NoneEligible,
+    /// Each eligible one is at its cap, or was tried for this request.
+    NoneFree,
+}
+
+impl View {
+    pub(crate) fn new(
+        snapshot: Arc<Snapshot>,
+        earlier: Option<&View>,
+        locals: &mut Locals,
+        worker: usize,
+        registry: &Registry,
+    ) -> View {
+        let same = earlier.filter(|view| Arc::ptr_eq(&view.snapshot.layout, &snapshot.layout));
+        let sheet = same.map_or_else(
+            || {
+                let sheet = Sheet::new(Arc::clone(&snapshot.layout));
+                registry.register(Arc::clone(&sheet));
+                sheet
+            },
+            |view| Arc::clone(&view.sheet),
+        );
+        let mut kept = Locals::new();
+        for slot in snapshot.pools.iter().flat_map(|pool| &pool.members) {
+            let local = locals.remove(&slot.id).unwrap_or_else(|| {
+                let sheet = BackendSheet::new();
+                registry.register_backend(slot.key.clone(), Arc::clone(&sheet));
+                Rc::new(SlotLocal::new(Arc::clone(slot), sheet))
+            });
+            kept.insert(slot.id, local);
+        }
+        // Those that are members no more: their idle connections close with them.
+        *locals = kept;
+        let turn = |_| RefCell::new(Turn::new(worker, snapshot.config.workers));
+        let pools = snapshot.pools.iter().enumerate().map(|(place, pool)| LocalPool {
+            turn: same.map_or_else(
+                || turn(place),
+                |view| RefCell::new(view.pools[place].turn.borrow().clone()),
+            ),
+            locals: pool.eligible.iter().map(|slot| Rc::clone(&locals[&slot.id])).collect(),
+        });
+        let via = format!("1.1 {}", snapshot.config.site).into_bytes().into();
+        // Each worker begins elsewhere in the sequence; any part of it is even.
+        let first = (worker as u64) << 32;
+        let splits = snapshot.config.routes.iter().map(|_| Cell::new(first)).collect();
+        View { pools: pools.collect(), splits, sheet, via, snapshot }
+    }
+
+    /// Picks a backend of a pool and takes a place on it. No lock, no allocation.
+    pub(crate) fn pick(
+        &self,
+        pool: usize,
+        exchange: &Exchange,
+        now: Millis,
+        key: u64,
+        rng: &mut Rng,
+    ) -> Result<Lease, NoPick> {
+        let local = &self.pools[pool];
+        let view = &self.snapshot.pools[pool];
+        if local.locals.is_empty() {
+            return Err(NoPick::NoneEligible);
+        }
+        let mut candidates = Free { locals: &local.locals, exchange, now, passed: None };
+        // Between reading a count and taking a place another worker may have taken the last one:
+        // then the pick is repeated without that backend, at most once per backend.
+        for _ in 0..=local.locals.len() {
+            let mut turn = local.turn.borrow_mut();
+            let Some(index) = view.picker.pick(&candidates, &mut turn, key, rng) else { break };
+            if let Some(lease) = Lease::take(&local.locals[index]) {
+                local.locals[index].picked.set(now);
+                return Ok(lease);
+            }
+            candidates.passed = Some(index);
+        }
+        Err(NoPick::NoneFree)
+    }
+
+    /// The number of this request among those that the route splits.
+    pub(crate) fn next_turn(&self, route: usize) -> u64 {
+        let turn = self.splits[route].get();
+        self.splits[route].set(turn.wrapping_add(1));
+        turn
+    }
+
+    /// The backend of this name in a pool, if it is eligible.
+    pub(crate) fn named(&self, pool: usize, id: &[u8]) -> Option<&Rc<SlotLocal>> {
+        self.pools[pool].locals.iter().find(|local| local.slot.key.backend.0.as_bytes() == id)
+    }
+
+    pub(crate) fn pool_config(&self, pool: usize) -> &PoolConfig {
+        &self.snapshot.config.pools[pool]
+    }
+
+    /// Every member's connections, with the settings of its pool.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&PoolConfig, &PoolView)> {
+        self.snapshot.config.pools.iter().zip(&self.snapshot.pools)
+    }
+}
+
+/// The eligible backends of a pool, as one request sees them.
+struct Free<'a> {
+    locals: &'a [Rc<SlotLocal>],
+    exchange: &'a Exchange,
+    now: Millis,
+    /// One that had no place left when it was to be taken.
+    passed: Option<usize>,
+}
+
+impl Free<'_> {
+    fn slot(&self, index: usize) -> &Slot {
+        &self.locals[index].slot
+    }
+}
+
+impl Candidates for Free<'_> {
+    fn in_flight(&self, index: usize) -> u32 {
+        self.slot(index).in_flight()
+    }
+
+    fn has_room(&self, index: usize) -> bool {
+        let slot = self.slot(index);
+        self.passed != Some(index)
+            && slot.in_flight() < slot.max_concurrency()
+            && !self.exchange.was_tried(slot.id)
+    }
+
+    fn latency_us(&self, index: usize) -> Option<u32> {
+        self.locals[index].latency.borrow().value_us()
+    }
+
+    fn idle_ms(&self, index: usize) -> u32 {
+        let idle = self.now.saturating_sub(self.locals[index].picked.get());
+        u32::try_from(idle).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! What workers do with one snapshot, each with its own view of it.
+
+use std::collections::BTreeSet;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use policies::backend::Backend;
+use policies::health::Verdict;
+use tokio::time::Instant;
+
+use super::*;
+use crate::roster::Roster;
+use crate::roster::fixture::{backend, door, healthy, report};
+
+const WORKERS: usize = 4;
+
+fn view(roster: &Roster, worker: usize, locals: &mut Locals) -> View {
+    View::new(roster.snapshot(), None, locals, worker, &Registry::new())
+}
+
+fn backends(max_concurrency: Option<u32>) -> Vec<Backend> {
+    let backend = |n: u8| backend(&format!("b{n}"), &format!("10.0.0.{n}:80"));
+    (0..4).map(|n| Backend { max_concurrency, ..backend(n) }).collect()
+}
+
+fn pick(view: &View, exchange: &Exchange) -> Result<Lease, NoPick> {
+    view.pick(0, exchange, 0, 0, &mut Rng::new(1))
+}
+
+#[test]
+fn four_workers_fill_a_pool_to_its_caps_and_never_beyond() {
+    const CAP: u32 = 3;
+    let roster = healthy(door(&[("app", &backends(Some(CAP)))]));
+    let (barrier, taken) = (Barrier::new(WORKERS), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            let (roster, barrier, taken) = (&roster, &barrier, &taken);
+            scope.spawn(move || {
+                let view = view(roster, worker, &mut Locals::new());
+                let exchange = Exchange::new(Instant::now());
+                for _ in 0..500 {
+                    barrier.wait();
+                    let leases: Vec<Lease> =
+                        std::iter::from_fn(|| pick(&view, &exchange).ok()).collect();
+                    let mine = u32::try_from(leases.len()).unwrap();
+                    taken.fetch_add(mine, Ordering::SeqCst);
+                    barrier.wait();
+                    assert_eq!(taken.load(Ordering::SeqCst), 4 * CAP);
+                    for slot in &view.snapshot.pools[0].eligible {
+                        assert_eq!(slot.in_flight(), CAP);
+                    }
+                    barrier.wait();
+                    taken.fetch_sub(mine, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert!(roster.snapshot().pools[0].eligible.iter().all(|slot| slot.is_idle()));
+}
+
+#[test]
+fn the_first_requests_of_four_workers_meet_at_no_backend() {
+    let roster = healthy(door(&[("app", &backends(None))]));
+    let exchange = Exchange::new(Instant::now());
+    let first = |worker| {
+        let view = view(&roster, worker, &mut Locals::new());
+        pick(&view, &exchange).ok().unwrap().0.slot.id
+    };
+    assert_eq!((0..WORKERS).map(first).collect::<BTreeSet<_>>().len(), WORKERS);
+}
+
+#[test]
+fn a_backend_that_was_tried_for_a_request_is_not_picked_again() {
+    let roster = healthy(door(&[("app", &backends(None))]));
+    let mut locals = Locals::new();
+    let view = view(&roster, 0, &mut locals);
+    let mut exchange = Exchange::new(Instant::now());
+    let mut tried = BTreeSet::new();
+    while let Ok(lease) = pick(&view, &exchange) {
+        exchange.attempt_at(lease.0.slot.id);
+        assert!(tried.insert(lease.0.slot.id));
+    }
+    assert_eq!(tried.len(), 4);
+    assert_eq!(pick(&view, &exchange).err(), Some(NoPick::NoneFree));
+}
+
+#[test]
+fn a_pool_of_unhealthy_backends_has_none_eligible() {
+    let roster = healthy(door(&[("app", &[backend("a", "10.0.0.1:80")])]));
+    roster.report(report("app/a", "10.0.0.1:80", Verdict::Unhealthy));
+    let view = view(&roster, 0, &mut Locals::new());
+    let exchange = Exchange::new(Instant::now());
+    assert_eq!(pick(&view, &exchange).err(), Some(NoPick::NoneEligible));
+}
+
+#[test]
+fn a_request_with_an_earlier_snapshot_does_not_enter_a_backend_that_left() {
+    let roster = healthy(door(&[("app", &backends(None)[..1])]));
+    let view = view(&roster, 0, &mut Locals::new());
+    roster.configure(door(&[("app", &[])]).into());
+    let exchange = Exchange::new(Instant::now());
+    assert_eq!(pick(&view, &exchange).err(), Some(NoPick::NoneFree));
+}
+
+#[test]
+fn the_next_view_keeps_what_is_known_of_backends_that_stay_and_drops_the_others() {
+    let both = backends(None);
+    let roster = healthy(door(&[("app", &both[..2])]));
+    let mut locals = Locals::new();
+    let first = view(&roster, 0, &mut locals);
+    let known: Vec<_> = locals.values().cloned().collect();
+    let lease = pick(&first, &Exchange::new(Instant::now())).ok().unwrap();
+    assert!(Rc::ptr_eq(&lease.0, &known[0]));
+
+    roster.configure(door(&[("app", &both[1..3])]).into());
+    let next = |locals: &mut Locals| {
+        View::new(roster.snapshot(), Some(&first), locals, 0, &Registry::new())
+    };
+    let second = next(&mut locals);
+    assert!(Rc::ptr_eq(&locals[&0], &known[0]), "it is draining");
+    assert!(Rc::ptr_eq(&locals[&1], &known[1]) && locals.contains_key(&2));
+    assert!(second.named(0, b"b0").is_none() && second.named(0, b"b1").is_some());
+
+    drop(lease);
+    roster.sweep();
+    next(&mut locals);
+    assert_eq!(locals.keys().collect::<Vec<_>>(), [&1, &2]);
+}

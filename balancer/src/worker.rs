@@ -1,0 +1,283 @@
+//! One thread of the data plane: its runtime, its listeners, its connections, its counters.
+//!
+//! Workers share nothing but the snapshot, the slots of backends and the listeners' limits
+//! (docs/decisions/0004). Each has its own SO_REUSEPORT socket per address, so the kernel deals
+//! connections out and no worker ever waits for another.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Cache};
+use policies::rng::Rng;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::access_log::AccessLog;
+use crate::exchange::Exchange;
+use crate::listener::{Listener, accept};
+use crate::record;
+use crate::shared::{Shared, Stage};
+use crate::snapshot::Snapshot;
+use crate::stats::Finished;
+use crate::timer::Timers;
+use crate::view::{Locals, View};
+use crate::window::{CAPACITY, Window};
+
+/// Exchanges that a worker keeps for later requests; more than so many at once are dropped.
+const SPARE_EXCHANGES: usize = 256;
+
+/// What the tasks of one worker share, without locks: they all run on its thread.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) timers: Rc<Timers>,
+    pub(crate) window: RefCell<Window>,
+    /// For balancing: seeded, so that a run can be repeated.
+    pub(crate) rng: RefCell<Rng>,
+    /// For request ids: must not repeat over restarts.
+    ids: RefCell<Rng>,
+    closed: tokio::sync::Notify,
+    index: usize,
+    snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    view: RefCell<Rc<View>>,
+    locals: RefCell<Locals>,
+    spare: RefCell<Vec<Box<Exchange>>>,
+    log: RefCell<Option<AccessLog>>,
+    stage: Cell<Stage>,
+    open: Cell<usize>,
+    /// Wall clock at the first reading of the monotonic one.
+    started: (Instant, std::time::SystemTime),
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, log: Option<AccessLog>) -> Rc<Worker> {
+        let mut cache = Cache::new(Arc::clone(&shared.snapshot));
+        let snapshot = Arc::clone(cache.load());
+        let mut locals = Locals::new();
+        let seed = snapshot.config.seed.wrapping_add(policies::rng::mix(index as u64 + 1));
+        let view = View::new(snapshot, None, &mut locals, index, &shared.registry);
+        Rc::new(Worker {
+            shared,
+            timers: Timers::new(),
+            window: RefCell::new(Window::new()),
+            rng: RefCell::new(Rng::new(seed)),
+            ids: RefCell::new(Rng::new(random_seed())),
+            closed: tokio::sync::Notify::new(),
+            index,
+            snapshot: RefCell::new(cache),
+            view: RefCell::new(Rc::new(view)),
+            locals: RefCell::new(locals),
+            spare: RefCell::default(),
+            log: RefCell::new(log),
+            stage: Cell::new(Stage::Running),
+            open: Cell::new(0),
+            started: (Instant::now(), std::time::SystemTime::now()),
+        })
+    }
+
+    /// The world as it is now: one atomic load, and a comparison when nothing has changed.
+    pub(crate) fn view(&self) -> Rc<View> {
+        let mut cache = self.snapshot.borrow_mut();
+        let snapshot = cache.load();
+        let view = self.view.borrow();
+        if Arc::ptr_eq(snapshot, &view.snapshot) {
+            return Rc::clone(&view);
+        }
+        let snapshot = Arc::clone(snapshot);
+        drop(view);
+        self.adopt(snapshot)
+    }
+
+    #[cold]
+    fn adopt(&self, snapshot: Arc<Snapshot>) -> Rc<View> {
+        let earlier = Rc::clone(&self.view.borrow());
+        let mut locals = self.locals.borrow_mut();
+        let registry = &self.shared.registry;
+        let view =
+            Rc::new(View::new(snapshot, Some(&earlier), &mut locals, self.index, registry));
+        for pool in &view.snapshot.pools {
+            for slot in &pool.members {
+                if !pool.eligible.iter().any(|eligible| Arc::ptr_eq(eligible, slot)) {
+                    locals[&slot.id].close_idle();
+                }
+            }
+        }
+        self.view.replace(Rc::clone(&view));
+        view
+    }
+
+    /// Microseconds since `start`. Reads the clock.
+    pub(crate) fn since(&self, start: Instant) -> u32 {
+        let elapsed = self.timers.read_clock().saturating_duration_since(start);
+        u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX)
+    }
+
+    /// Wall-clock time of a monotonic reading.
+    pub(crate) fn wall_clock(&self, at: Instant) -> std::time::SystemTime {
+        self.started.1 + at.saturating_duration_since(self.started.0)
+    }
+
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        let now = self.wall_clock(self.timers.last_reading());
+        now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+
+    /// How much one read may take, so that what stalled connections hold stays bounded.
+    pub(crate) fn read_limit(&self) -> usize {
+        CAPACITY
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stage.get() != Stage::Running
+    }
+
+    pub(crate) fn is_stopping_now(&self) -> bool {
+        self.stage.get() == Stage::Now
+    }
+
+    pub(crate) fn take_exchange(&self) -> Box<Exchange> {
+        let spare = self.spare.borrow_mut().pop();
+        spare.unwrap_or_else(|| Box::new(Exchange::new(self.timers.last_reading())))
+    }
+
+    pub(crate) fn give_back(&self, mut exchange: Box<Exchange>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_EXCHANGES {
+            exchange.shrink();
+            spare.push(exchange);
+        }
+    }
+
+    /// A random 128-bit number in 32 hexadecimal digits.
+    pub(crate) fn fresh_id(&self) -> [u8; 32] {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut rng = self.ids.borrow_mut();
+        let number = [rng.next_u64().to_be_bytes(), rng.next_u64().to_be_bytes()];
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(number.iter().flatten()) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        digits
+    }
+
+    /// Counts and logs a request that has ended.
+    pub(crate) fn finish(&self, view: &View, exchange: &mut Exchange) {
+        let record = &exchange.record;
+        let total_us = self.since(record.started);
+        view.sheet.finished(&Finished {
+            listener: record.listener,
+            route: record.route,
+            pool: record.pool,
+            status: record.status,
+            http10: exchange.head.version == crate::http1::Version::Http10,
+            outcome: record.outcome,
+            bytes_in: record.bytes_in,
+            bytes_out: record.bytes_out,
+            total_us: u64::from(total_us),
+        });
+        if let Some(log) = self.log.borrow_mut().as_mut() {
+            record::write(log, self, view, exchange, total_us);
+        }
+    }
+}
+
+/// 64 bits that differ between processes and workers: the standard library seeds its hasher so.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+/// Runs a worker on the calling thread until the door has stopped.
+pub(crate) fn run(
+    index: usize,
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    log: Option<AccessLog>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    shared.registry.register_worker(index, runtime.metrics());
+    runtime.block_on(async move {
+        let worker = Worker::new(index, shared, log);
+        let mut stage = worker.shared.stage.subscribe();
+        tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
+        let accepting: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| tokio::task::spawn_local(accept(Rc::clone(&worker), listener)))
+            .collect();
+        worker.shared.started.add_permits(1);
+        let keeping = tokio::task::spawn_local(keep_house(Rc::clone(&worker)));
+        worker.follow(&mut stage, Stage::Draining).await;
+        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+        worker.timers.wake_all();
+        tokio::select! {
+            () = worker.emptied() => {}
+            () = worker.follow(&mut stage, Stage::Now) => {}
+        }
+        keeping.abort();
+    });
+    Ok(())
+}
+
+impl Worker {
+    /// Waits until the door is at least at `stage`.
+    async fn follow(&self, stages: &mut watch::Receiver<Stage>, stage: Stage) {
+        // An error means that the door is gone: that is the last stage.
+        let reached = stages.wait_for(|now| *now >= stage).await.map(|now| *now);
+        self.stage.set(reached.unwrap_or(Stage::Now));
+    }
+
+    async fn emptied(&self) {
+        while self.open.get() > 0 {
+            self.closed.notified().await;
+        }
+    }
+
+    /// Counts a connection until what is returned is dropped.
+    pub(crate) fn open_connection(self: &Rc<Self>, listener: u16) -> Open {
+        self.open.set(self.open.get() + 1);
+        self.view().sheet.connection_opened(listener);
+        Open { worker: Rc::clone(self), listener }
+    }
+}
+
+/// A connection that is counted as open.
+pub(crate) struct Open {
+    worker: Rc<Worker>,
+    listener: u16,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let worker = &self.worker;
+        worker.view().sheet.connection_closed(self.listener);
+        worker.open.set(worker.open.get() - 1);
+        if worker.open.get() == 0 {
+            worker.closed.notify_one();
+        }
+    }
+}
+
+/// Once a second: adopts a snapshot even if no request comes, closes connections that may not be
+/// used again.
+async fn keep_house(worker: Rc<Worker>) {
+    let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        second.tick().await;
+        worker.timers.read_clock();
+        let now = worker.timers.now();
+        let view = worker.view();
+        let locals = worker.locals.borrow();
+        for (config, pool) in view.members() {
+            for slot in &pool.members {
+                if let Some(local) = locals.get(&slot.id) {
+                    local.sweep(&config.upstream, now);
+                }
+            }
+        }
+    }
+}
