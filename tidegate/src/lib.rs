@@ -1,1 +1,9 @@
-//! 
+//! Tidegate as a library: the configuration, the commands, and the wiring of the crates.
+
+pub mod adapters;
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod telemetry;

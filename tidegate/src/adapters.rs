@@ -1,0 +1,231 @@
+//! The door as the admin listeners see it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use balancer::roster::{Member, Roster};
+use balancer::stats::Totals;
+use policies::backend::PoolIndex;
+use policies::balance::Rule;
+use policies::health::Verdict;
+use policies::route::{Action, Location, Target};
+
+use crate::admin::Source;
+use crate::admin::view::{
+    BackendState, BackendVerdict, BackendView, ConfigView, DemandView, ListenerView, PoolView,
+    RouteView, StatusView,
+};
+use crate::app::Origin;
+use crate::telemetry::Telemetry;
+
+/// Reads the roster and the counts.
+pub struct DoorSource {
+    roster: Arc<Roster>,
+    telemetry: Arc<Telemetry>,
+    listeners: Vec<(Arc<str>, Vec<SocketAddr>)>,
+    origin: Origin,
+    hash: String,
+    is_stopping: Arc<AtomicBool>,
+    started: (Instant, SystemTime),
+}
+
+impl DoorSource {
+    /// Over a door that is open.
+    pub fn new(
+        roster: Arc<Roster>,
+        telemetry: Arc<Telemetry>,
+        listeners: Vec<(Arc<str>, Vec<SocketAddr>)>,
+        origin: Origin,
+        hash: String,
+        is_stopping: Arc<AtomicBool>,
+    ) -> DoorSource {
+        let started = (Instant::now(), SystemTime::now());
+        DoorSource { roster, telemetry, listeners, origin, hash, is_stopping, started }
+    }
+}
+
+impl Source for DoorSource {
+    fn status(&self) -> StatusView {
+        let snapshot = self.roster.snapshot();
+        let totals = self.telemetry.totals();
+        let problems = self.ready().err().unwrap_or_default();
+        let since = self.started.1.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let listeners = self.listeners.iter().map(|(name, addresses)| ListenerView {
+            name: name.to_string(),
+            addresses: addresses.iter().map(SocketAddr::to_string).collect(),
+            connections: totals.listeners.get(name).map_or(0, |listener| listener.open()),
+        });
+        StatusView {
+            summary: String::new(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            site: snapshot.config.site.to_string(),
+            uptime_seconds: self.started.0.elapsed().as_secs(),
+            is_ready: problems.is_empty(),
+            problems,
+            config: ConfigView {
+                file: self.origin.file.display().to_string(),
+                hash: self.hash.clone(),
+                since_unix_seconds: since.as_secs(),
+                last_error: None,
+            },
+            workers: snapshot.config.workers,
+            listeners: listeners.collect(),
+            requests: totals.requests_in_all(),
+            failed_requests: totals.failed(),
+            requests_rps: self.telemetry.requests_rps(),
+        }
+    }
+
+    fn pools(&self) -> Vec<PoolView> {
+        let snapshot = self.roster.snapshot();
+        let totals = self.telemetry.totals();
+        let loads = self.telemetry.loads();
+        let view =
+            |((name, members), config): ((_, Vec<Member>), &balancer::config::PoolConfig)| {
+                let name: policies::backend::PoolName = name;
+                let load = loads.iter().find(|load| load.pool == name);
+                let in_flight = members.iter().map(in_flight).sum();
+                PoolView {
+                    name: name.to_string(),
+                    rule: rule_word(config.rule).to_owned(),
+                    in_flight,
+                    demand: load.map(demand_of).unwrap_or_default(),
+                    backends: members
+                        .iter()
+                        .map(|member| backend_view(&name, member, &totals))
+                        .collect(),
+                }
+            };
+        self.roster.pools().into_iter().zip(&snapshot.config.pools).map(view).collect()
+    }
+
+    fn routes(&self) -> Vec<RouteView> {
+        let snapshot = self.roster.snapshot();
+        let totals = self.telemetry.totals();
+        let pool = |place: &PoolIndex| snapshot.config.pools[usize::from(place.0)].name.to_string();
+        let view = |route: &balancer::config::RouteConfig| {
+            let route = &route.route;
+            let taken = totals.requests.iter().filter(|(key, _)| key.route == route.name);
+            let (action, pools) = describe(&route.action, &pool);
+            RouteView {
+                name: route.name.to_string(),
+                when: route.when.to_string(),
+                action,
+                pools,
+                requests: taken.map(|(_, count)| count).sum(),
+            }
+        };
+        snapshot.config.routes.iter().map(view).collect()
+    }
+
+    fn config(&self) -> String {
+        self.origin.effective.clone()
+    }
+
+    fn metrics(&self) -> String {
+        self.telemetry.render(&self.pools())
+    }
+
+    fn ready(&self) -> Result<(), Vec<String>> {
+        if self.is_stopping.load(Ordering::Relaxed) {
+            return Err(vec!["the door was told to stop".to_owned()]);
+        }
+        Ok(())
+    }
+
+    fn has_started(&self) -> bool {
+        true
+    }
+}
+
+fn demand_of(load: &balancer::load::PoolLoad) -> DemandView {
+    let seconds = load.over.as_secs_f64().max(f64::EPSILON);
+    #[allow(clippy::cast_precision_loss)] // counts of one second
+    let rate = |count: u64| count as f64 / seconds;
+    DemandView {
+        arrivals_rps: rate(load.arrivals),
+        refused_rps: rate(load.refused),
+        in_service: rate(load.service_us) / 1e6,
+    }
+}
+
+fn backend_view(
+    pool: &policies::backend::PoolName,
+    member: &Member,
+    totals: &Totals,
+) -> BackendView {
+    let key =
+        policies::backend::BackendKey { pool: pool.clone(), backend: member.backend.id.clone() };
+    let counted = totals.backends.get(&key);
+    let address = member.slot.as_ref().map(|slot| slot.address.to_string());
+    BackendView {
+        id: member.backend.id.to_string(),
+        address: address.unwrap_or_else(|| member.backend.address.to_string()),
+        state: state_of(member),
+        verdict: match member.verdict {
+            Verdict::Unknown => BackendVerdict::Unknown,
+            Verdict::Healthy => BackendVerdict::Healthy,
+            Verdict::Unhealthy => BackendVerdict::Unhealthy,
+        },
+        in_flight: in_flight(member),
+        weight: member.backend.weight,
+        requests: counted.map_or(0, |backend| backend.answers()),
+        errors: counted.map_or(0, |backend| backend.errors()),
+        last_reason: member.reason.clone(),
+    }
+}
+
+fn in_flight(member: &Member) -> u32 {
+    member.slot.as_ref().map_or(0, |slot| slot.in_flight())
+}
+
+fn state_of(member: &Member) -> BackendState {
+    match member.verdict {
+        _ if member.slot.is_none() => BackendState::Unresolved,
+        Verdict::Unhealthy => BackendState::Down,
+        Verdict::Unknown => BackendState::Joining,
+        Verdict::Healthy => BackendState::Serving,
+    }
+}
+
+fn rule_word(rule: Rule) -> &'static str {
+    match rule {
+        Rule::RoundRobin => "round_robin",
+        Rule::LeastRequests => "least_requests",
+        Rule::TwoChoices => "two_choices",
+        Rule::PeakEwma => "peak_ewma",
+        Rule::ConsistentHash => "consistent_hash",
+        Rule::First => "first",
+    }
+}
+
+/// An action in words, and the pools it may send to.
+fn describe(action: &Action, pool: &dyn Fn(&PoolIndex) -> String) -> (String, Vec<String>) {
+    match action {
+        Action::Forward(Target::Waterfall(pools)) => {
+            let pools: Vec<_> = pools.iter().map(pool).collect();
+            (format!("to {}", pools.join(", then ")), pools)
+        }
+        Action::Forward(Target::Split { arms, sticky }) => {
+            let arm = |arm: &policies::route::Arm| {
+                let pools: Vec<_> = arm.to.iter().map(pool).collect();
+                format!("{} {}", arm.weight, pools.join(", then "))
+            };
+            let shares: Vec<_> = arms.iter().map(arm).collect();
+            let kind = if sticky.is_some() { "sticky split" } else { "split" };
+            let pools = arms.iter().flat_map(|arm| arm.to.iter().map(pool)).collect();
+            (format!("{kind} {}", shares.join(" / ")), pools)
+        }
+        Action::Redirect { location: Location::Https { port }, status } => {
+            (format!("redirect {status} to https, port {port}"), Vec::new())
+        }
+        Action::Redirect { location: Location::To(to), status } => {
+            (format!("redirect {status} to {to}"), Vec::new())
+        }
+        Action::Respond { status, body, .. } => {
+            (format!("respond {status}, {} bytes", body.len()), Vec::new())
+        }
+    }
+}

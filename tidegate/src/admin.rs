@@ -1,0 +1,181 @@
+//! The door for operators and machines that watch.
+//!
+//! | address                    | who                      | what                                      |
+//! |----------------------------|--------------------------|-------------------------------------------|
+//! | `[admin] unix`, mode 0660  | who may open the file    | everything                                |
+//! | `[admin] listen`, loopback | users of this machine    | read only; foreign `Host`, `Origin`: 403  |
+//! | `[observe] metrics.listen` | the LAN                  | `/metrics`, `/livez`, `/readyz`, `/startupz` |
+//!
+//! What is served comes from a [`Source`]; this module knows sockets and HTTP, and nothing of how
+//! the door works. It runs on the control runtime: no worker waits for it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use socket::UnixSocket;
+use view::{PoolView, RouteView, StatusView};
+
+mod respond;
+mod serve;
+mod socket;
+pub mod view;
+
+/// Where the Unix socket is unless the configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/tidegate/admin.sock";
+
+/// Connections end by themselves within this time once they are told to.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What operators may ask. The door has one implementation, the tests of this module another.
+///
+/// Called on the control runtime for each request; none may wait.
+pub trait Source: Send + Sync + 'static {
+    /// How the door is; the summary is filled in here.
+    fn status(&self) -> StatusView;
+    /// Pools and their backends.
+    fn pools(&self) -> Vec<PoolView>;
+    /// The routing table.
+    fn routes(&self) -> Vec<RouteView>;
+    /// The effective configuration as TOML, secrets left out.
+    fn config(&self) -> String;
+    /// All metrics in the Prometheus text format.
+    fn metrics(&self) -> String;
+    /// Whether traffic should be sent here, or all the reasons why not.
+    ///
+    /// # Errors
+    ///
+    /// The reasons, a few words each.
+    fn ready(&self) -> Result<(), Vec<String>>;
+    /// Whether the door was ever ready.
+    fn has_started(&self) -> bool;
+}
+
+/// Addresses to listen on. Each may be absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Path of the Unix socket.
+    pub unix: Option<PathBuf>,
+    /// Loopback address for reading.
+    pub loopback: Option<SocketAddr>,
+    /// Address for scrapers.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Why operators would find a closed door.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Read-only does not mean harmless: the configuration is shown there.
+    #[error("`[admin] listen` is `{0}`; use a loopback address (127.0.0.1 or ::1)")]
+    NotLoopback(SocketAddr),
+    /// The port is taken or forbidden.
+    #[error("cannot listen on `{address}`: {source}; choose another address or stop its owner")]
+    Tcp {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process answers on the socket.
+    #[error("`{path}` is in use: another door is running; stop it or set another `[admin] unix`")]
+    SocketInUse {
+        /// As configured.
+        path: PathBuf,
+    },
+    /// The file cannot be made.
+    #[error("cannot make the socket `{path}`: {source}; check its directory or set `[admin] unix`")]
+    Unix {
+        /// As configured.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The running listeners.
+#[derive(Debug)]
+pub struct Admin {
+    addresses: Addresses,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    /// Removes the file when it goes.
+    unix: Option<socket::Path>,
+}
+
+impl Admin {
+    /// Opens all addresses, then answers on them from tasks of the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be opened; then none is.
+    pub async fn start(wanted: &Addresses, source: Arc<dyn Source>) -> Result<Admin, AdminError> {
+        let unix = wanted.unix.as_deref().map(UnixSocket::bind).transpose()?;
+        let loopback = match wanted.loopback {
+            Some(address) if !address.ip().is_loopback() => {
+                return Err(AdminError::NotLoopback(address));
+            }
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let metrics = match wanted.metrics {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let mut addresses = Addresses::default();
+        for (listener, side) in
+            [(loopback, respond::Side::Loopback), (metrics, respond::Side::Metrics)]
+        {
+            let Some((listener, address)) = listener else { continue };
+            match side {
+                respond::Side::Metrics => addresses.metrics = Some(address),
+                _ => addresses.loopback = Some(address),
+            }
+            let desk = serve::Desk::new(side, Some(address), Arc::clone(&source), stopped.clone());
+            tasks.spawn(desk.tcp(listener));
+        }
+        let unix = unix.map(|UnixSocket { listener, path }| {
+            addresses.unix = Some(path.as_ref().to_owned());
+            let desk = serve::Desk::new(respond::Side::Unix, None, source, stopped);
+            tasks.spawn(desk.unix(listener));
+            path
+        });
+        Ok(Admin { addresses, stop, tasks, unix })
+    }
+
+    /// Where it listens, with real ports.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Path of the Unix socket.
+    pub fn socket(&self) -> Option<&Path> {
+        self.unix.as_ref().map(AsRef::as_ref)
+    }
+
+    /// Stops listening, lets answers under way end, and removes the socket's file.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        // Dropping the rest cuts what is left.
+        let _ = tokio::time::timeout(2 * GRACE, all).await;
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AdminError> {
+    let failed = |source| AdminError::Tcp { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

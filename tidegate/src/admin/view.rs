@@ -1,0 +1,299 @@
+//! What an operator sees, as values: the JSON of `/v1/*` and the screen of `tidegate status`.
+//!
+//! The fields are an interface. New ones may come; none changes its name or meaning.
+
+use serde::{Deserialize, Serialize};
+
+/// How the door is, as a whole: `/v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// One sentence for somebody in a hurry.
+    pub summary: String,
+    /// Version of the program.
+    pub version: String,
+    /// `[site] name`
+    pub site: String,
+    /// Seconds since the process started.
+    pub uptime_seconds: u64,
+    /// Listeners are bound, a configuration is loaded, and the door is not on its way out.
+    pub is_ready: bool,
+    /// Why not, one sentence each.
+    pub problems: Vec<String>,
+    /// The configuration in use.
+    pub config: ConfigView,
+    /// Threads that carry traffic.
+    pub workers: usize,
+    /// In the order of the configuration.
+    pub listeners: Vec<ListenerView>,
+    /// Requests that ended since the start.
+    pub requests: u64,
+    /// Of those, the ones that the client or the door did not get a whole answer for.
+    pub failed_requests: u64,
+    /// Requests that ended in the last second.
+    pub requests_rps: f64,
+}
+
+/// The configuration in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigView {
+    /// Where it was read.
+    pub file: String,
+    /// Of its text.
+    pub hash: String,
+    /// Seconds since 1970.
+    pub since_unix_seconds: u64,
+    /// Why the last one that was offered is not in use.
+    pub last_error: Option<String>,
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerView {
+    /// `[listeners.NAME]`
+    pub name: String,
+    /// As bound, with real ports.
+    pub addresses: Vec<String>,
+    /// Of clients, open now.
+    pub connections: u64,
+}
+
+/// One pool: an element of `/v1/pools`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PoolView {
+    /// `[pools.NAME]`
+    pub name: String,
+    /// How a backend is chosen, as in the configuration.
+    pub rule: String,
+    /// Requests that it has taken and not finished.
+    pub in_flight: u32,
+    /// What it was asked for in the last second.
+    pub demand: DemandView,
+    /// In the order of the configuration.
+    pub backends: Vec<BackendView>,
+}
+
+/// What a pool was asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct DemandView {
+    /// Requests per second that wanted a backend.
+    pub arrivals_rps: f64,
+    /// Of those, not taken.
+    pub refused_rps: f64,
+    /// Requests in service on average.
+    pub in_service: f64,
+}
+
+/// One backend of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendView {
+    /// Unique in its pool.
+    pub id: String,
+    /// As configured, or as resolved.
+    pub address: String,
+    /// Whether it gets requests, and if not why.
+    pub state: BackendState,
+    /// What its health checks say.
+    pub verdict: BackendVerdict,
+    /// Requests that it is working on.
+    pub in_flight: u32,
+    /// As configured.
+    pub weight: u32,
+    /// Answers since the start.
+    pub requests: u64,
+    /// Failed attempts since the start.
+    pub errors: u64,
+    /// Why it is not healthy, or has no address.
+    pub last_reason: Option<String>,
+}
+
+/// A backend's stage and verdict in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendState {
+    /// New, not yet checked healthy.
+    Joining,
+    /// Gets requests.
+    Serving,
+    /// Finishes what it has and gets nothing new.
+    Draining,
+    /// Has finished.
+    Drained,
+    /// Its checks fail.
+    Down,
+    /// Its name has no address.
+    Unresolved,
+}
+
+impl BackendState {
+    /// As in the JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            BackendState::Joining => "joining",
+            BackendState::Serving => "serving",
+            BackendState::Draining => "draining",
+            BackendState::Drained => "drained",
+            BackendState::Down => "down",
+            BackendState::Unresolved => "unresolved",
+        }
+    }
+}
+
+/// What health checks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendVerdict {
+    /// None has answered yet.
+    Unknown,
+    /// It may get requests.
+    Healthy,
+    /// It may not.
+    Unhealthy,
+}
+
+/// One route: an element of `/v1/routes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteView {
+    /// Unique; a label in metrics and logs.
+    pub name: String,
+    /// Its condition, in words.
+    pub when: String,
+    /// What it does, in words.
+    pub action: String,
+    /// Names of the pools it may send to.
+    pub pools: Vec<String>,
+    /// Requests that took it since the start.
+    pub requests: u64,
+}
+
+impl PoolView {
+    /// Backends that get requests.
+    pub fn serving(&self) -> usize {
+        self.backends.iter().filter(|backend| backend.state == BackendState::Serving).count()
+    }
+}
+
+impl StatusView {
+    /// The sentence for [`StatusView::summary`]: the worst first.
+    pub fn sentence(&self, pools: &[PoolView]) -> String {
+        let rps = format!("{:.0} requests a second", self.requests_rps);
+        if let Some(problem) = self.problems.first() {
+            return format!("Not ready: {problem}. {}.", capital(&rps));
+        }
+        let without: Vec<_> =
+            pools.iter().filter(|p| p.serving() == 0 && !p.backends.is_empty()).collect();
+        if let [first, rest @ ..] = without.as_slice() {
+            let more =
+                if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
+            return format!("Pool {} has no healthy backend{more}. {}.", first.name, capital(&rps));
+        }
+        let all: usize = pools.iter().map(|pool| pool.backends.len()).sum();
+        let serving: usize = pools.iter().map(PoolView::serving).sum();
+        let config = match &self.config.last_error {
+            Some(_) => " The last configuration offered was refused; an earlier one is in use.",
+            None => "",
+        };
+        if serving < all {
+            return format!("Coping: {rps}, {serving} of {all} backends serve.{config}");
+        }
+        format!("All well: {rps}, {all} backends serve.{config}")
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A door of which all is well: one pool `app` with a backend that serves and one that is
+    /// in the given state.
+    pub(crate) fn well(state: BackendState) -> (StatusView, Vec<PoolView>) {
+        let status = StatusView {
+            summary: String::new(),
+            version: "0.0.0".into(),
+            site: "test".into(),
+            uptime_seconds: 3_725,
+            is_ready: true,
+            problems: Vec::new(),
+            config: ConfigView {
+                file: "/etc/tidegate/tidegate.toml".into(),
+                hash: "abc123".into(),
+                since_unix_seconds: 1_795_165_589,
+                last_error: None,
+            },
+            workers: 2,
+            listeners: vec![ListenerView {
+                name: "web".into(),
+                addresses: vec!["127.0.0.1:8080".into()],
+                connections: 7,
+            }],
+            requests: 1_234_567,
+            failed_requests: 3,
+            requests_rps: 4_210.4,
+        };
+        let pool = PoolView {
+            name: "app".into(),
+            rule: "two_choices".into(),
+            in_flight: 5,
+            demand: DemandView { arrivals_rps: 4_210.0, refused_rps: 0.0, in_service: 5.25 },
+            backends: vec![backend("a", BackendState::Serving), backend("b", state)],
+        };
+        (status, vec![pool])
+    }
+
+    fn backend(id: &str, state: BackendState) -> BackendView {
+        let is_healthy = state == BackendState::Serving;
+        let verdict = if is_healthy { BackendVerdict::Healthy } else { BackendVerdict::Unhealthy };
+        BackendView {
+            id: id.into(),
+            address: format!("10.0.0.{}:80", id.len()),
+            state,
+            verdict,
+            in_flight: 2,
+            weight: 1,
+            requests: 600_000,
+            errors: 1,
+            last_reason: (!is_healthy).then(|| "connection refused".into()),
+        }
+    }
+
+    #[test]
+    fn the_sentence_says_the_worst_first() {
+        let (mut status, mut pools) = well(BackendState::Serving);
+        assert_eq!(status.sentence(&pools), "All well: 4210 requests a second, 2 backends serve.");
+        let (_, some_down) = well(BackendState::Down);
+        let coping = "Coping: 4210 requests a second, 1 of 2 backends serve.";
+        assert_eq!(status.sentence(&some_down), coping);
+        status.config.last_error = Some("`x` is no key".into());
+        assert!(status.sentence(&pools).ends_with("an earlier one is in use."));
+        pools[0].backends[0].state = BackendState::Down;
+        pools[0].backends[1].state = BackendState::Unresolved;
+        let down = "Pool app has no healthy backend. 4210 requests a second.";
+        assert_eq!(status.sentence(&pools), down);
+        status.problems.push("draining".into());
+        assert_eq!(status.sentence(&pools), "Not ready: draining. 4210 requests a second.");
+    }
+
+    #[test]
+    fn the_json_of_a_backend_has_its_documented_words() {
+        let (_, pools) = well(BackendState::Unresolved);
+        let json = serde_json::to_value(&pools).unwrap();
+        let backend = &json[0]["backends"][1];
+        assert_eq!(backend["state"], "unresolved");
+        assert_eq!(backend["verdict"], "unhealthy");
+        assert_eq!(backend["last_reason"], "connection refused");
+        for state in [
+            BackendState::Joining,
+            BackendState::Serving,
+            BackendState::Draining,
+            BackendState::Drained,
+            BackendState::Down,
+            BackendState::Unresolved,
+        ] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.word());
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The start-up story: what is opened, in which order, and how it ends.
+//!
+//! Everything that can fail is tried before the first client can connect: sockets are bound, the
+//! access log is opened and the admin listeners are up, or nothing is. The data plane then runs on
+//! its own threads; all that is here (checks, names, metrics, admin) runs on the control runtime
+//! and may be late without a request noticing.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use balancer::access_log::{AccessLog, LogWriter, OpenError};
+use balancer::listener::{BindError, Sockets};
+use balancer::load::DoorId;
+use balancer::roster::Roster;
+use balancer::{Door, Stage};
+use health::Monitor;
+use infra::dns;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::adapters::DoorSource;
+use crate::admin::{Addresses, Admin, AdminError};
+use crate::config::Config;
+use crate::telemetry::Telemetry;
+
+/// Messages that wait for the roster; senders wait when it is full, and none of them is a worker.
+const MAILBOX: usize = 1024;
+
+/// Why the door did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The access log.
+    #[error(transparent)]
+    AccessLog(#[from] OpenError),
+    /// An admin listener.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The system has no more threads or descriptors.
+    #[error("the workers could not be started")]
+    Workers(#[source] std::io::Error),
+}
+
+/// Where a configuration came from and what it says.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The file.
+    pub file: PathBuf,
+    /// All of it with defaults, secrets left out.
+    pub effective: String,
+}
+
+/// A running door with everything around it.
+pub struct App {
+    door: Door,
+    listeners: Vec<(Arc<str>, Vec<SocketAddr>)>,
+    admin: Admin,
+    log: Option<LogWriter>,
+    monitor: Monitor,
+    tasks: JoinSet<()>,
+    is_stopping: Arc<AtomicBool>,
+}
+
+impl App {
+    /// Opens everything. Needs a runtime with timers and I/O.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that could not be opened; nothing is left running then.
+    pub async fn start(config: Config, origin: Origin) -> Result<App, StartError> {
+        let max_connections = raise_descriptor_limit();
+        let door_config = Arc::new(config.door);
+        let sockets = Sockets::bind(&door_config.listeners, door_config.workers)?;
+        let log = config.observe.access_log.as_ref().map(LogWriter::start).transpose()?;
+        let logs = match (&log, &config.observe.access_log) {
+            (Some(writer), Some(settings)) => {
+                (0..door_config.workers).map(|_| AccessLog::new(settings, writer.ring())).collect()
+            }
+            _ => Vec::new(),
+        };
+        let names = door_config.listeners.iter().map(|listener| Arc::clone(&listener.name));
+        let listeners: Vec<_> = names.zip(sockets.addresses()).collect();
+        let started = Door::start(Arc::clone(&door_config), sockets, logs, max_connections).await;
+        let door = started.map_err(StartError::Workers)?;
+
+        let hash = format!("{:016x}", policies::rng::hash(origin.effective.as_bytes()));
+        let id = DoorId(Arc::clone(&door_config.site));
+        let telemetry = Telemetry::new(Arc::clone(door.registry()), id, &hash);
+        telemetry.install();
+        telemetry.set_access_log(log.as_ref().map(|log| Arc::clone(log.drops())));
+
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&telemetry).run());
+        let monitor = watch_backends(door.roster(), door_config.seed, &mut tasks);
+        let source = DoorSource::new(
+            Arc::clone(door.roster()),
+            Arc::clone(&telemetry),
+            listeners.clone(),
+            origin,
+            hash,
+            Arc::clone(&is_stopping),
+        );
+        let addresses = Addresses {
+            unix: config.admin.unix,
+            loopback: config.admin.listen,
+            metrics: config.observe.metrics,
+        };
+        let admin = match Admin::start(&addresses, Arc::new(source)).await {
+            Ok(admin) => admin,
+            Err(error) => {
+                door.advance(Stage::Now);
+                door.ended().await;
+                return Err(error.into());
+            }
+        };
+        Ok(App { door, listeners, admin, log, monitor, tasks, is_stopping })
+    }
+
+    /// Names and real addresses of the listeners.
+    pub fn listeners(&self) -> &[(Arc<str>, Vec<SocketAddr>)] {
+        &self.listeners
+    }
+
+    /// Where operators find it.
+    pub fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
+    /// Who takes traffic.
+    pub fn roster(&self) -> &Arc<Roster> {
+        self.door.roster()
+    }
+
+    /// Opens the files of the access log again, after a rotation.
+    pub fn reopen_logs(&self) {
+        if let Some(log) = &self.log {
+            log.reopen();
+        }
+    }
+
+    /// Stops accepting, lets running requests end, and then ends everything. When `hurry` becomes
+    /// true, or after `limit`, what is still running is cut.
+    pub async fn stop(mut self, limit: Duration, mut hurry: watch::Receiver<bool>) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        self.door.advance(Stage::Draining);
+        let stages = self.door.stages();
+        let ended = self.door.ended();
+        tokio::pin!(ended);
+        tokio::select! {
+            () = &mut ended => {}
+            () = too_long(limit, &mut hurry) => {
+                stages.advance(Stage::Now);
+                ended.await;
+            }
+        }
+        self.monitor.stop().await;
+        self.tasks.shutdown().await;
+        self.admin.stop().await;
+        if let Some(log) = self.log {
+            // A pipe that nobody reads must not keep the process.
+            log.stop(Duration::from_secs(2));
+        }
+    }
+}
+
+async fn too_long(limit: Duration, hurry: &mut watch::Receiver<bool>) {
+    let asked = async {
+        if hurry.wait_for(|hurry| *hurry).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = tokio::time::sleep(limit) => {}
+        () = asked => {}
+    }
+}
+
+/// Checks and names: what they find goes to the roster, in one order.
+fn watch_backends(roster: &Arc<Roster>, seed: u64, tasks: &mut JoinSet<()>) -> Monitor {
+    let (send_report, mut reports) = mpsc::channel(MAILBOX);
+    let monitor = Monitor::start(roster.targets(), send_report, seed);
+    let (send_resolved, mut resolved) = mpsc::channel(MAILBOX);
+    let (send_names, names) = watch::channel(to_names(&roster.names().borrow()));
+    tasks.spawn(dns::follow(dns::Resolver::system(), names, send_resolved));
+    let mut wanted = roster.names();
+    let roster = Arc::clone(roster);
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                Some(report) = reports.recv() => roster.report(report),
+                Some(news) = resolved.recv() => {
+                    roster.resolved(&(news.host, news.port), news.result);
+                }
+                Ok(()) = wanted.changed() => {
+                    send_names.send_replace(to_names(&wanted.borrow_and_update()));
+                }
+            }
+        }
+    });
+    monitor
+}
+
+fn to_names(names: &[balancer::roster::Name]) -> Arc<[dns::Name]> {
+    names.iter().map(|(host, port)| dns::Name { host: Arc::clone(host), port: *port }).collect()
+}
+
+/// Descriptors kept for everything that is not a client or its backend.
+const KEPT_DESCRIPTORS: u64 = 256;
+
+/// Raises the soft limit of descriptors to the hard one, and derives from it how many clients a
+/// listener takes unless told: each may need one more descriptor towards a backend.
+fn raise_descriptor_limit() -> u32 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::from(u32::MAX));
+    u32::try_from(files.saturating_sub(KEPT_DESCRIPTORS) / 2).unwrap_or(u32::MAX).max(1)
+}
+
+/// Tells whoever waits (a person, a test, systemd) where the door is open.
+pub fn announce(app: &App, file: &Path) -> String {
+    let mut text = String::new();
+    for (name, addresses) in app.listeners() {
+        for address in addresses {
+            text.push_str(&format!("listening name={name} address={address}\n"));
+        }
+    }
+    let admin = app.admin().addresses();
+    if let Some(address) = admin.metrics {
+        text.push_str(&format!("metrics http://{address}/metrics\n"));
+    }
+    if let Some(address) = admin.loopback {
+        text.push_str(&format!("admin http://{address}/v1/status (read only)\n"));
+    }
+    if let Some(path) = &admin.unix {
+        text.push_str(&format!("admin unix:{}\n", path.display()));
+    }
+    text.push_str(&format!("ready, configuration {}\n", file.display()));
+    text
+}

@@ -1,0 +1,227 @@
+//! `tidegate demo`: the whole product on this machine, on loopback, in half a minute.
+//!
+//! ```text
+//!  load ──► door ──► amber, blue, coral
+//!  (a thread) (its workers)  (child processes of the same executable)
+//! ```
+//!
+//! Nothing is played: the requests are real, the backends are processes, and the one that dies
+//! gets SIGKILL. What is shown of it is what an operator can see: the demo asks the admin socket.
+//! It ends with 0 only if every request got its answer, except for what may not be sent twice.
+//!
+//! | what                                        | where         |
+//! |---------------------------------------------|---------------|
+//! | the story, its start and its end            | here          |
+//! | the backends, and that none is left behind  | `backends.rs` |
+//! | the requests                                | `load.rs`     |
+//! | what became of them                         | `tally.rs`    |
+//! | questions to the door                       | `client.rs`   |
+//! | lines that move                             | `screen.rs`   |
+//! | every word that is shown                    | `text.rs`     |
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin::view::{BackendState, BackendView};
+use crate::app::{App, Origin};
+use crate::cli::FAILED;
+use crate::command::{complain, say};
+use crate::config;
+use backends::Backends;
+use client::Client;
+use load::Load;
+use screen::Screen;
+use tally::{Kill, Tally};
+
+mod backends;
+mod client;
+mod folder;
+mod load;
+mod screen;
+mod tally;
+mod text;
+
+/// The backends, in the order in which they die.
+const NAMES: [&str; 3] = ["amber", "blue", "coral"];
+
+/// Show the product.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only a few seconds of it
+    #[arg(long)]
+    pub fast: bool,
+    /// How many of the three backends to kill. With all of them gone requests do fail, which the
+    /// exit code tells
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(1..=NAMES.len() as i64))]
+    pub kill: u8,
+}
+
+/// Between two looks at the door.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Longest wait for a state to change. Checks need a second or two; a busy machine more.
+const CEILING: Duration = Duration::from_secs(15);
+
+/// Longest wait for requests under way when the door closes.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Shows everything, and ends with 0 if all went as it should.
+pub fn main(args: Args) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let shown = match runtime {
+        Ok(runtime) => runtime.block_on(show(&args)),
+        Err(error) => Err(text::cannot_start(&error)),
+    };
+    match shown {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
+        Err(text) => {
+            complain(&format!("error: {text}\n"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Whether all went as it should.
+async fn show(args: &Args) -> Result<bool, String> {
+    let hear = |kind| signal(kind).map_err(|error| text::cannot_start(&error));
+    let (mut interrupt, mut terminate) =
+        (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
+    let folder = folder::Folder::new()?;
+    let mut backends = Backends::start(&NAMES)?;
+    let socket = folder.path().join("admin.sock");
+    let app = open_door(&configuration(&backends, &socket)).await?;
+    let Some(door) = address_of(&app) else { return Err(text::NO_ADDRESS.to_owned()) };
+    say(&text::opening(&backends, door, app.admin().addresses()));
+
+    let tally = Arc::new(Tally::new(NAMES.len()));
+    let mut story = Story {
+        admin: Client::unix(socket),
+        screen: Screen::new(&tally),
+        tally: Arc::clone(&tally),
+        pace: Pace::of(args.fast),
+        load: None,
+        seen: Vec::new(),
+        notices: Vec::new(),
+    };
+    let told = tokio::select! {
+        told = story.tell(&mut backends, door, usize::from(args.kill)) => told.map(|()| true),
+        _ = interrupt.recv() => Ok(false),
+        _ = terminate.recv() => Ok(false),
+    };
+    story.screen.close();
+    if let Some(load) = story.load.take() {
+        load.stop().await;
+    }
+    let (_hurry, hurried) = watch::channel(false);
+    app.stop(DRAIN_LIMIT, hurried).await;
+    drop(backends);
+    let is_whole = told?;
+    let result = tally.result();
+    say(&text::summary(&result, &story.notices, &NAMES, is_whole));
+    Ok(result.failures.is_empty())
+}
+
+/// The configuration of the door, with the addresses that are known only now.
+fn configuration(backends: &Backends, socket: &std::path::Path) -> String {
+    let entry = |(name, address): (&str, SocketAddr)| {
+        format!("    {{ id = \"{name}\", address = \"{address}\" }},\n")
+    };
+    let entries: String = backends.addresses().map(entry).collect();
+    let socket = toml::Value::String(socket.to_string_lossy().into_owned()).to_string();
+    include_str!("demo/door.toml")
+        .replace("@BACKENDS@", &format!("[\n{entries}]"))
+        .replace("@SOCKET@", &socket)
+}
+
+async fn open_door(configuration: &str) -> Result<App, String> {
+    let loaded = config::parse("demo.toml", configuration);
+    let effective = loaded.effective(true);
+    let Some(config) = loaded.config else {
+        return Err(config::render_text(&loaded.problems));
+    };
+    let origin = Origin { file: PathBuf::from(text::BUILT_IN), effective };
+    App::start(config, origin).await.map_err(|error| text::cannot_start(&error))
+}
+
+fn address_of(app: &App) -> Option<SocketAddr> {
+    app.listeners().first().and_then(|(_, addresses)| addresses.first()).copied()
+}
+
+/// How long each part is shown.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    before: Duration,
+    without: Duration,
+    after: Duration,
+}
+
+impl Pace {
+    fn of(is_fast: bool) -> Pace {
+        let ms = Duration::from_millis;
+        match is_fast {
+            true => Pace { before: ms(800), without: ms(500), after: ms(700) },
+            false => Pace { before: ms(6_000), without: ms(5_000), after: ms(6_000) },
+        }
+    }
+}
+
+/// One backend's death and return, as the door saw it.
+#[derive(Debug, Clone, Copy)]
+struct Notice {
+    backend: usize,
+    /// From SIGKILL until its state was `down`.
+    down_after: Option<Duration>,
+    /// From its start until its state was `serving`.
+    back_after: Option<Duration>,
+}
+
+/// The part of the demo that one can watch.
+struct Story {
+    admin: Client,
+    screen: Screen,
+    tally: Arc<Tally>,
+    pace: Pace,
+    load: Option<Load>,
+    /// The backends at the last look.
+    seen: Vec<BackendView>,
+    notices: Vec<Notice>,
+}
+
+impl Story {
+    async fn tell(
+        &mut self,
+        backends: &mut Backends,
+        door: SocketAddr,
+        victims: usize,
+    ) -> Result<(), String> {
+        self.expect(text::WAIT_ALL_SERVING, |seen| all(seen, 0.., BackendState::Serving)).await?;
+        self.screen.event(text::ALL_SERVING);
+        self.load = Some(Load::start(door, Arc::clone(&self.tally))?);
+        self.hold(self.pace.before).await?;
+        self.kill(backends, victims).await?;
+        self.hold(self.pace.without).await?;
+        self.revive(backends, victims).await?;
+        self.hold(self.pace.after).await
+    }
+
+    async fn kill(&mut self, backends: &mut Backends, victims: usize) -> Result<(), String> {
+        let asked = Instant::now();
+        for victim in 0..victims {
+            let pid = backends.kill(victim)?;
+            self.screen.event(&text::killed(NAMES[victim], pid));
+        }
+        self.tally.killed(Kill { asked, done: Instant::now() });
+        for backend in 0..victims {
+            self.expect(text::WAIT_DOWN, |seen| all(seen, backend.., BackendState::Down)).await?;
+        }
+        Ok(())
+    }
+}

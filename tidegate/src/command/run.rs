@@ -1,0 +1,100 @@
+//! `tidegate run`: opens the door and carries traffic until told to stop.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::app::{App, Origin, announce};
+use crate::cli::{ConfigFile, FAILED, INVALID_CONFIG};
+use crate::command::complain;
+use crate::config::{self, Config};
+use crate::telemetry;
+
+/// Open the door.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to run with.
+    #[command(flatten)]
+    pub file: ConfigFile,
+}
+
+/// Requests that still run this long after the signal are cut. Below systemd's usual 90 s.
+const DRAIN_LIMIT: Duration = Duration::from_secs(75);
+
+/// Runs until a signal ends it.
+pub fn main(args: Args) -> ExitCode {
+    let path = args.file.path();
+    let loaded = config::load(path);
+    complain(&config::render_text(&loaded.problems));
+    let origin = Origin { file: path.to_owned(), effective: loaded.effective(true) };
+    let Some(config) = loaded.config else {
+        complain(&format!("{} is not valid; nothing was started\n", path.display()));
+        return ExitCode::from(INVALID_CONFIG);
+    };
+    telemetry::log::start(&config.observe.log);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ran = match runtime {
+        Ok(runtime) => runtime.block_on(carry(config, origin)),
+        Err(error) => Err(error.to_string()),
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            complain(&format!("error: {text}\n"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+async fn carry(config: Config, origin: Origin) -> Result<(), String> {
+    let hear = |kind| signal(kind).map_err(|error| format!("cannot hear signals: {error}"));
+    // Heard from here on: a signal during the start must not kill half a door.
+    let mut terminate = hear(SignalKind::terminate())?;
+    let mut interrupt = hear(SignalKind::interrupt())?;
+    let mut reopen = hear(SignalKind::user_defined1())?;
+    let mut reload = hear(SignalKind::hangup())?;
+
+    let file = origin.file.clone();
+    let app = App::start(config, origin).await.map_err(|error| chain(&error))?;
+    complain(&announce(&app, &file));
+    // Not under systemd: nobody to tell, which is no failure.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = reopen.recv() => app.reopen_logs(),
+            _ = reload.recv() => {
+                tracing::warn!("reload is not supported yet; restart the door for a new configuration");
+            }
+        }
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("stopping: running requests end first; a second signal ends them now");
+    let (hurry, hurried) = watch::channel(false);
+    let stopped = app.stop(DRAIN_LIMIT, hurried);
+    tokio::pin!(stopped);
+    tokio::select! {
+        () = &mut stopped => return Ok(()),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    hurry.send_replace(true);
+    stopped.await;
+    Ok(())
+}
+
+/// An error with its causes, one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,23 @@
+//! `tidegate schema`: what may be written in a configuration, for editors or for people.
+
+use std::process::ExitCode;
+
+use super::say;
+use crate::config;
+
+/// Which form.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The reference page in Markdown instead of the JSON Schema
+    #[arg(long)]
+    pub docs: bool,
+}
+
+/// Prints it.
+pub fn main(args: Args) -> ExitCode {
+    match args.docs {
+        true => say(&config::reference()),
+        false => say(&format!("{:#}\n", config::schema())),
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,186 @@
+//! The configuration: files in, proven values out, or everything that is wrong with them.
+//!
+//! ```text
+//! file ─► document ─► walk by the table of keys ─► build ─► Config
+//!          (places)      (types, unknown keys)    (what needs two sections)
+//!               └──────────────┴──────────────────────┴────► problems, all of them
+//! ```
+//!
+//! `serde` is not used: its derive stops at the first error and forgets where it was. One table
+//! ([`keys`]) says what exists; the walk, the values, the JSON Schema, the reference and
+//! `config show --effective` are read off it. Nothing here panics on any input.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use balancer::access_log::AccessLogConfig;
+use balancer::config::DoorConfig;
+
+use document::Document;
+use problem::Problems;
+
+mod build;
+pub mod codes;
+mod document;
+mod effective;
+mod include;
+mod keys;
+pub mod problem;
+mod reference;
+mod render;
+mod schema;
+mod text;
+mod values;
+mod view;
+mod walk;
+
+pub use codes::Severity;
+pub use problem::Problem;
+pub use reference::reference;
+pub use render::{render_json, render_styled, render_text};
+pub use schema::schema;
+
+/// A configuration that can run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What the data plane is built from.
+    pub door: DoorConfig,
+    /// `[site]`
+    pub site: SiteConfig,
+    /// `[observe]`
+    pub observe: ObserveConfig,
+    /// `[admin]`
+    pub admin: AdminConfig,
+    /// Names of listeners that are configured and not opened, because what they need is not
+    /// supported yet.
+    pub closed_listeners: Vec<String>,
+}
+
+/// `[site]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteConfig {
+    /// Names the site in `Via`, metrics and alerts.
+    pub name: String,
+    /// IANA name of the zone of times that name none.
+    pub time_zone: String,
+    /// Where state is kept.
+    pub state_dir: PathBuf,
+    /// Every request is answered with 503.
+    pub in_maintenance: bool,
+}
+
+/// `[observe]`
+#[derive(Debug, Clone)]
+pub struct ObserveConfig {
+    /// Where metrics and health are served, read only.
+    pub metrics: Option<SocketAddr>,
+    /// One line per request.
+    pub access_log: Option<AccessLogConfig>,
+    /// What the program says of itself.
+    pub log: LogConfig,
+}
+
+/// `[observe] log`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// Of a line.
+    pub format: LogFormat,
+}
+
+/// How an event becomes a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Loopback address, read only.
+    pub listen: Option<SocketAddr>,
+    /// Unix socket; who may open it may change things.
+    pub unix: Option<PathBuf>,
+}
+
+/// What became of a configuration.
+pub struct Loaded {
+    /// `Some` if there is no error among the problems.
+    pub config: Option<Config>,
+    /// All of them, by file and place.
+    pub problems: Vec<Problem>,
+    document: Document,
+}
+
+impl std::fmt::Debug for Loaded {
+    /// Without the files, which may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let is_usable = self.config.is_some();
+        f.debug_struct("Loaded")
+            .field("is_usable", &is_usable)
+            .field("problems", &self.problems)
+            .finish()
+    }
+}
+
+impl Loaded {
+    /// What the files say in one piece, as TOML; with `with_defaults` also what holds without
+    /// being written. Secrets are left out.
+    pub fn effective(&self, with_defaults: bool) -> String {
+        effective::effective(&self.document, with_defaults)
+    }
+
+    /// Whether there is an error, or a warning.
+    pub fn has(&self, severity: Severity) -> bool {
+        self.problems.iter().any(|problem| problem.severity == severity)
+    }
+}
+
+/// Reads the configuration at `path` with everything that it includes.
+pub fn load(path: &Path) -> Loaded {
+    let mut problems = Problems::default();
+    match include::read(path, &mut problems) {
+        Some(document) => finish(document, problems),
+        None => not_read(problems),
+    }
+}
+
+/// Takes `text` for a configuration file called `name`. Touches no disk: `include` has no effect,
+/// secrets are random and files to answer with are empty.
+pub fn parse(name: &str, text: &str) -> Loaded {
+    let mut problems = Problems::default();
+    let document = include::parse(name, text.to_owned(), None, &mut problems);
+    finish(document, problems)
+}
+
+fn not_read(problems: Problems) -> Loaded {
+    let document = Document::default();
+    Loaded { config: None, problems: problems.into_sorted(&document.sources), document }
+}
+
+fn finish(document: Document, mut problems: Problems) -> Loaded {
+    let mut found = Problems::default();
+    if let Some(root) = document.root.table() {
+        walk::walk(&document.sources, root, document.root.span, &mut found);
+    }
+    let config = match document.is_whole {
+        true => {
+            problems.append(found);
+            Some(build::build(&document, &mut problems))
+        }
+        // What the walk finds in half a document is guesswork, but for where the secrets are.
+        false => {
+            problems.hide_as(found);
+            None
+        }
+    };
+    let config = config.filter(|_| !problems.has_errors());
+    Loaded { config, problems: problems.into_sorted(&document.sources), document }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! From a document that was walked to the values that the crates run with.
+//!
+//! One module per section; this one holds what they share and what needs two of them. Every
+//! function here goes on after a problem, so that one look shows all of them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use balancer::config::DoorConfig;
+
+use super::document::{Document, Node, Span};
+use super::keys::ROOT;
+use super::problem::Problems;
+use super::text::{self, Message};
+use super::view::View;
+use super::{Config, SiteConfig};
+
+mod access;
+mod files;
+mod listeners;
+mod matches;
+mod observe;
+mod pools;
+mod references;
+mod routes;
+
+pub(crate) use pools::is_http_check;
+
+/// What the sections share while they are built.
+pub(crate) struct Build<'a> {
+    document: &'a Document,
+    problems: &'a mut Problems,
+    /// Addresses that this door accepts on, for finding two of a kind and circles.
+    binds: Vec<Bind>,
+}
+
+struct Bind {
+    address: SocketAddr,
+    /// ``listener `web` ``
+    what: String,
+    span: Span,
+}
+
+impl Build<'_> {
+    fn say(&mut self, span: Span, message: Message) {
+        self.problems.add(&self.document.sources, span, message);
+    }
+
+    /// Keeps an address we accept on.
+    fn bind(&mut self, address: SocketAddr, what: String, node: &Node) {
+        self.binds.push(Bind { address, what, span: node.span });
+    }
+
+    /// Says which addresses are taken by something further up.
+    fn check_binds(&mut self) {
+        self.binds.sort_by_key(|bind| (bind.span.file, bind.span.start));
+        let mut taken: BTreeMap<SocketAddr, &str> = BTreeMap::new();
+        // Port 0 is a free one each time.
+        for bind in self.binds.iter().filter(|bind| bind.address.port() != 0) {
+            if let Some(other) = taken.get(&bind.address) {
+                let message = text::references::address_twice(&bind.address.to_string(), other);
+                self.problems.add(&self.document.sources, bind.span, message);
+            } else {
+                taken.insert(bind.address, &bind.what);
+            }
+        }
+    }
+}
+
+/// Builds everything. The result is of use only if `problems` has no errors.
+pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
+    let root_node = &document.root;
+    let root = View::new(&ROOT, Some(root_node));
+    let mut build = Build { document, problems, binds: Vec::new() };
+
+    let site = site(root);
+    let (listeners, closed_listeners) = listeners::listeners(&mut build, root);
+    let observe = observe::observe(&mut build, root.view("observe"));
+    let admin = observe::admin(&mut build, root.view("admin"));
+    let pools = pools::pools(&mut build, root);
+    let mut routes = routes::routes(&mut build, root, &pools);
+    build.check_binds();
+    // With errors about, a pool may look unused and two matches alike because part of a route
+    // could not be read.
+    if !build.problems.has_errors() {
+        references::shadowed(&mut build, root, &routes);
+        references::unused_pools(&mut build, root, &routes);
+    }
+    if root.view("site").flag("maintenance") {
+        routes.insert(0, routes::maintenance_of_site());
+    }
+
+    let seed = root.view("site").integer("seed").unwrap_or_else(files::random_seed);
+    let door = DoorConfig {
+        site: site.name.as_str().into(),
+        zone: root.view("site").text("zone").map(Into::into),
+        workers: root.integer("workers").unwrap_or_else(cores),
+        listeners,
+        pools,
+        routes,
+        seed,
+    };
+    Config { door, site, observe, admin, closed_listeners }
+}
+
+fn site(root: View<'_>) -> SiteConfig {
+    let site = root.view("site");
+    SiteConfig {
+        name: site.text("name").unwrap_or_default().to_owned(),
+        time_zone: site.text("time_zone").unwrap_or_default().to_owned(),
+        state_dir: site.text("state_dir").unwrap_or_default().into(),
+        in_maintenance: site.flag("maintenance"),
+    }
+}
+
+/// The cores this process may use: affinity and cgroup quota are taken into account.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

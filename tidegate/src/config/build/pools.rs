@@ -1,0 +1,210 @@
+//! `[pools.*]`
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use balancer::config::{PoolConfig, UpstreamConfig};
+use health::config::{HealthConfig, ProbeKind};
+use policies::backend::{Address, Backend, BackendId, Origin, PoolName};
+use policies::balance::{HashKey, Rule};
+
+use super::Build;
+use crate::config::document::{Entry, Node, Value};
+use crate::config::text::references as say;
+use crate::config::values::{http, net};
+use crate::config::view::View;
+
+/// A pool is an index of 16 bits.
+const MOST: usize = 65_535;
+
+/// All pools, in the order of their names.
+pub(super) fn pools(build: &mut Build<'_>, root: View<'_>) -> Vec<PoolConfig> {
+    let defaults = root.view("defaults");
+    let named = root.named("pools");
+    if let Some((entry, _)) = named.get(MOST) {
+        build.say(entry.key_span, say::too_many("pools", MOST));
+    }
+    named
+        .into_iter()
+        .take(MOST)
+        .map(|(entry, view)| pool(build, entry, view, defaults.view("health")))
+        .collect()
+}
+
+fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, health: View<'_>) -> PoolConfig {
+    let mut backends = backends(build, &entry.key, view);
+    if let Some((node, why)) = why_empty(view) {
+        build.say(node.span, say::pool_empty(&entry.key, why));
+        backends.clear();
+    } else if view.list("backends").is_empty() {
+        build.say(entry.key_span, say::no_backends(&entry.key));
+    } else if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
+        build.say(entry.key_span, say::pool_empty(&entry.key, "the weight of each is 0"));
+    }
+    let rule = rule(view, backends.len());
+    if let (Some(_), false) = (view.own("hash_by"), rule == Rule::ConsistentHash) {
+        let span = view.own("hash_by").map_or(entry.key_span, |node| node.span);
+        build.say(
+            span,
+            say::idle_key("hash_by", "only `balance = \"consistent_hash\"` looks at it"),
+        );
+    }
+    let upstream = view.view("upstream");
+    PoolConfig {
+        name: PoolName(entry.key.as_str().into()),
+        rule,
+        hash_by: hash_key(build, view.given("hash_by")),
+        backends,
+        upstream: UpstreamConfig {
+            idle: upstream.duration("idle").unwrap_or_default(),
+            max_requests: upstream.integer("max_requests").unwrap_or(1),
+            max_age: upstream.duration("max_age").unwrap_or_default(),
+            max_idle: upstream.integer("max_idle").unwrap_or_default(),
+        },
+        health: health_config(view.view("health").or(health)),
+    }
+}
+
+/// Why a pool has no backends although nothing is wrong with it.
+fn why_empty<'a>(view: View<'a>) -> Option<(&'a Node, &'static str)> {
+    let elastic = view.own("kind").filter(|node| node.text() == Some("elastic"));
+    let tls = view.own("tls");
+    let protocol = view.own("protocol").filter(|node| matches!(node.text(), Some("h2" | "h2c")));
+    elastic
+        .map(|node| (node, "elastic pools are not supported yet"))
+        .or(tls.map(|node| (node, "TLS toward backends is not supported yet")))
+        .or(protocol.map(|node| (node, "only `http/1.1` is supported toward backends so far")))
+}
+
+fn backends(build: &mut Build<'_>, pool: &str, view: View<'_>) -> Vec<Backend> {
+    let common_cap = view.integer("max_concurrency");
+    let mut ids = BTreeMap::new();
+    let mut addresses: BTreeMap<String, String> = BTreeMap::new();
+    let mut backends = Vec::new();
+    for (node, backend) in view.tables("backends") {
+        let written = backend.text("address").unwrap_or_default();
+        let id = backend.text("id").unwrap_or(written);
+        let id_span = backend.own("id").unwrap_or(node).span;
+        if ids.insert(id, ()).is_some() && !id.is_empty() {
+            build.say(id_span, say::backend_twice(id, pool));
+        }
+        let Ok(address) = net::backend(written) else { continue };
+        let address_span = backend.own("address").unwrap_or(node).span;
+        if let Some(listener) = own_listener(build, &address) {
+            build.say(address_span, say::own_listener(written, &listener));
+        }
+        match addresses.get(&address.to_string()) {
+            Some(other) if other != id => {
+                build.say(address_span, say::address_shared(written, other))
+            }
+            _ => drop(addresses.insert(address.to_string(), id.to_owned())),
+        }
+        backends.push(Backend {
+            id: BackendId(id.into()),
+            address,
+            weight: backend.integer("weight").unwrap_or(1),
+            max_concurrency: backend.integer("max_concurrency").or(common_cap),
+            zone: backend.text("zone").map(Into::into),
+            origin: Origin::OnPrem,
+        });
+    }
+    backends
+}
+
+/// The listener that answers at this address, as far as can be told without looking at the
+/// machine's interfaces: same address, or loopback while it accepts on every address.
+fn own_listener(build: &Build<'_>, address: &Address) -> Option<String> {
+    let (ip, port) = match address {
+        Address::Socket(address) => (Some(address.ip()), address.port()),
+        Address::Name { host, port } if &**host == "localhost" => (None, *port),
+        Address::Name { .. } => return None,
+    };
+    let is_here = |bound: std::net::IpAddr| match ip {
+        Some(ip) => ip == bound || (ip.is_loopback() && bound.is_unspecified()),
+        None => bound.is_loopback() || bound.is_unspecified(),
+    };
+    let bind = build.binds.iter().find(|b| b.address.port() == port && is_here(b.address.ip()));
+    bind.map(|bind| bind.what.clone())
+}
+
+fn rule(view: View<'_>, backends: usize) -> Rule {
+    match view.text("balance") {
+        Some("round_robin") => Rule::RoundRobin,
+        Some("least_requests") => Rule::LeastRequests,
+        Some("two_choices") => Rule::TwoChoices,
+        Some("peak_ewma") => Rule::PeakEwma,
+        Some("consistent_hash") => Rule::ConsistentHash,
+        Some("first") => Rule::First,
+        _ => Rule::default_for(backends),
+    }
+}
+
+/// `"client_address"`, `"path"`, `{ header = ... }` or `{ cookie = ... }`.
+pub(super) fn hash_key(build: &mut Build<'_>, node: Option<&Node>) -> HashKey {
+    match node.map(|node| (node, &node.value)) {
+        Some((_, Value::Text(word))) if word == "path" => HashKey::Path,
+        Some((node, Value::Table(table))) => {
+            let text = |key: &str| table.get(key).and_then(Node::text);
+            match (text("header"), text("cookie")) {
+                (Some(name), None) => HashKey::Header(name.to_ascii_lowercase().into()),
+                (None, Some(name)) => HashKey::Cookie(name.into()),
+                (header, _) => {
+                    let keys = ["header", "cookie"];
+                    let found: &[&str] = if header.is_some() { &keys } else { &[] };
+                    build.say(node.span, say::choice("a hash key", &keys, found));
+                    HashKey::ClientAddress
+                }
+            }
+        }
+        _ => HashKey::ClientAddress,
+    }
+}
+
+fn health_config(view: View<'_>) -> HealthConfig {
+    HealthConfig {
+        probe: probe(view),
+        port: view.integer("port"),
+        interval: view.duration("interval").unwrap_or_default(),
+        jitter_percent: percent(view.share("jitter")),
+        timeout: view.duration("timeout").unwrap_or_default(),
+        healthy_after: view.integer("healthy_after").unwrap_or(1),
+        unhealthy_after: view.integer("unhealthy_after").unwrap_or(1),
+    }
+}
+
+/// Whether a health check asks for a page: said so, or because there is something to look at.
+pub(crate) fn is_http_check(view: View<'_>) -> bool {
+    match view.text("kind") {
+        Some(kind) => kind == "http",
+        None => ["path", "status", "body_contains"].iter().any(|key| view.given(key).is_some()),
+    }
+}
+
+fn probe(view: View<'_>) -> ProbeKind {
+    if !is_http_check(view) {
+        return ProbeKind::Tcp;
+    }
+    let mut status: Vec<(u16, u16)> = view.list("status").iter().filter_map(status_range).collect();
+    if status.is_empty() {
+        status.push((200, 299));
+    }
+    ProbeKind::Http {
+        path: view.text("path").unwrap_or("/").into(),
+        host: view.text("host").map(Into::into),
+        status,
+        body_contains: view.text("body_contains").map(Arc::from),
+    }
+}
+
+fn status_range(node: &Node) -> Option<(u16, u16)> {
+    match &node.value {
+        Value::Text(text) => http::status_range(text).ok(),
+        Value::Integer(code) => http::status_range(&code.to_string()).ok(),
+        _ => None,
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 50, checked by the walk
+fn percent(share: Option<f64>) -> u8 {
+    share.unwrap_or_default().round().clamp(0.0, 50.0) as u8
+}

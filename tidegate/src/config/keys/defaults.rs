@@ -1,0 +1,106 @@
+//! `[defaults.*]`: what holds for every pool and route that does not say otherwise.
+
+use super::routes::{RETRIES, TIMEOUTS};
+use super::{DURATION, DURATION_OR_ZERO, Kind, Shape, key, later, word, word_later};
+
+pub(crate) static DEFAULTS: Shape = Shape {
+    keys: &[
+        key("health", Kind::Table(&HEALTH), "How backends are asked whether they are well."),
+        key("timeouts", Kind::Table(&TIMEOUTS), "Limits in time of every route."),
+        key("retries", Kind::Table(&RETRIES), "What is tried again on every route."),
+        later("outlier", Kind::Table(&OUTLIER), "When one backend is taken out by its answers."),
+        later("breaker", Kind::Table(&BREAKER), "When a backend gets no requests for a while."),
+        later("drain", Kind::Table(&DRAIN), "How a backend leaves."),
+    ],
+};
+
+pub(crate) static HEALTH: Shape = Shape {
+    keys: &[
+        key(
+            "kind",
+            Kind::Word(&[word("http"), word("tcp"), word_later("grpc")]),
+            "Ask for a page, or only connect.",
+        )
+        .or_else("\"http\" where path, status or body_contains is set, else \"tcp\""),
+        key("path", Kind::Path, "What an http check asks for.").or("/healthz"),
+        key("host", Kind::HostName, "The `Host` of an http check.")
+            .or_else("the backend's address"),
+        key("status", Kind::Many(&Kind::StatusRange), "Status codes that pass.").or("200-299"),
+        key("body_contains", Kind::Text, "Must occur in the first 64 KiB of the answer."),
+        key("port", Kind::Integer(1, 65_535), "Port to ask.").or_else("the backend's own"),
+        key("interval", Kind::Duration("10ms", "1h"), "Between two checks of one backend.")
+            .or("2s"),
+        key("jitter", Kind::Share(50), "How much each interval varies, so that checks spread.")
+            .or("20%"),
+        key("timeout", Kind::Duration("1ms", "5m"), "For one check.").or("1s"),
+        key("healthy_after", Kind::Integer(1, 1000), "Passes in a row that bring a backend back.")
+            .or("2"),
+        key("unhealthy_after", Kind::Integer(1, 1000), "Failures in a row that take it out.")
+            .or("3"),
+        key(
+            "initial",
+            Kind::Word(&[word("down"), word_later("up")]),
+            "What a new backend is before its first check.",
+        )
+        .or("down"),
+        later("slow_start", DURATION_OR_ZERO, "How long a new backend is spared.").or("0s"),
+        later(
+            "min_healthy",
+            Kind::Share(100),
+            "Below this share of healthy backends all of them are used.",
+        )
+        .or("0%"),
+    ],
+};
+
+static OUTLIER: Shape = Shape {
+    keys: &[
+        key("consecutive_5xx", Kind::Integer(1, 1000), "Failures in a row that eject a backend."),
+        key("error_rate", Kind::Table(&ERROR_RATE), "Share of failures that ejects a backend."),
+        key("eject_for", DURATION, "First absence; doubles with each repeat."),
+        key("max_ejected", Kind::Share(100), "Share of a pool that may be out at once."),
+        key("replace_after", Kind::Integer(1, 1000), "Ejections after which it is replaced."),
+    ],
+};
+
+static ERROR_RATE: Shape = Shape {
+    keys: &[
+        key("above", Kind::Share(100), "More than this."),
+        key("over", DURATION, "Within this time."),
+        key("min_requests", Kind::Integer(1, 1_000_000), "With at least this many requests."),
+    ],
+};
+
+static BREAKER: Shape = Shape {
+    keys: &[
+        key("open_on", Kind::Table(&OPEN_ON), "What opens it."),
+        key("open_for", DURATION, "How long it stays open."),
+        key("half_open", Kind::Table(&HALF_OPEN), "How it closes again."),
+    ],
+};
+
+static OPEN_ON: Shape = Shape {
+    keys: &[
+        key("failure_rate", Kind::Share(100), "Share of failures."),
+        key("slow_rate", Kind::Share(100), "Share of slow answers."),
+        key("slower_than", DURATION, "What counts as slow."),
+        key("over", DURATION, "Within this time."),
+        key("min_requests", Kind::Integer(1, 1_000_000), "With at least this many requests."),
+    ],
+};
+
+static HALF_OPEN: Shape = Shape {
+    keys: &[
+        key("probes", Kind::Integer(1, 1000), "Requests let through."),
+        key("close_after", Kind::Integer(1, 1000), "Successes that close it."),
+    ],
+};
+
+static DRAIN: Shape = Shape {
+    keys: &[
+        key("stop_new", Kind::Word(&[word("at_once")]), "When it gets no new requests."),
+        key("wait_inflight", DURATION_OR_ZERO, "For requests under way."),
+        key("wait_streams", DURATION_OR_ZERO, "For WebSocket and event streams."),
+        key("after", Kind::Word(&[word("terminate")]), "What happens then."),
+    ],
+};

@@ -1,0 +1,167 @@
+//! `[pools.*]`
+
+use super::defaults::HEALTH;
+use super::listeners::CERTIFICATE;
+use super::{DURATION, Kind, Names, Shape, awaited, key, later, word, word_awaited};
+
+static HASH_FIELD: Shape = Shape {
+    keys: &[
+        key("header", Kind::HeaderName, "The first value of this header."),
+        key("cookie", Kind::CookieName, "The value of this cookie."),
+    ],
+};
+
+pub(crate) static POOL: Shape = Shape {
+    keys: &[
+        key(
+            "kind",
+            Kind::Word(&[word("static"), word_awaited("elastic")]),
+            "Whether its backends are listed here or launched when they are needed.",
+        )
+        .or("static"),
+        key(
+            "balance",
+            Kind::Word(&[
+                word("round_robin"),
+                word("least_requests"),
+                word("two_choices"),
+                word("peak_ewma"),
+                word("consistent_hash"),
+                word("first"),
+            ]),
+            "How a backend is chosen.",
+        )
+        .or_else("\"least_requests\" up to 16 backends, \"two_choices\" above"),
+        key(
+            "hash_by",
+            Kind::OneOf(&[
+                Kind::Word(&[word("client_address"), word("path")]),
+                Kind::Table(&HASH_FIELD),
+            ]),
+            "What `balance = \"consistent_hash\"` looks at.",
+        )
+        .or("client_address"),
+        key("backends", Kind::List(&Kind::Table(&BACKEND)), "The servers of a static pool."),
+        key(
+            "max_concurrency",
+            Kind::Integer(1, 1_000_000),
+            "Requests that one backend may have in flight, where the backend does not say.",
+        )
+        .or_else("no limit"),
+        key("upstream", Kind::Table(&UPSTREAM), "How connections to backends are kept.").or("{}"),
+        key(
+            "health",
+            Kind::Table(&HEALTH),
+            "How backends are asked whether they are well, instead of `[defaults.health]`.",
+        )
+        .or("{}"),
+        key(
+            "protocol",
+            Kind::Word(&[word("http/1.1"), word_awaited("h2"), word_awaited("h2c")]),
+            "What is spoken with the backends.",
+        )
+        .or("http/1.1"),
+        awaited(
+            "tls",
+            Kind::Table(&POOL_TLS),
+            "TLS toward the backends. A pool with it has no backends before it is supported.",
+        ),
+        later("max_streams", Kind::Integer(1, 10_000_000), "WebSocket and event streams at once."),
+        later("tier", Kind::Integer(0, 1000), "Lower tiers are filled first."),
+        later(
+            "fill_to",
+            Kind::Share(100),
+            "Share of the measured capacity that is used before the next tier opens.",
+        ),
+        later("cost", Kind::Table(&COST), "What it costs."),
+        later("link", Kind::Table(&LINK), "The line to the backends."),
+        later("aws", Kind::Table(&super::later_scaling::AWS), "Instances of AWS EC2."),
+        later(
+            "boot",
+            Kind::Table(&super::later_scaling::BOOT),
+            "How long an instance takes to start.",
+        ),
+        later("process", Kind::Table(&PROCESS), "Instances that are local processes."),
+        later("exec", Kind::Table(&EXEC), "Instances made by a program of yours."),
+    ],
+};
+
+static BACKEND: Shape = Shape {
+    keys: &[
+        key("id", Kind::Name, "Unique in the pool.").or_else("the address"),
+        key(
+            "address",
+            Kind::BackendAddress,
+            "Address and port, or a name and port; a name is resolved by its TTL.",
+        )
+        .required(),
+        key(
+            "weight",
+            Kind::Integer(0, 1000),
+            "Share of requests relative to the others of the pool; 0 takes none.",
+        )
+        .or("1"),
+        key("zone", Kind::Name, "Failure domain it stands in; the door prefers its own."),
+        key("max_concurrency", Kind::Integer(1, 1_000_000), "Requests it may have in flight.")
+            .or_else("the pool's"),
+    ],
+};
+
+static UPSTREAM: Shape = Shape {
+    keys: &[
+        key(
+            "idle",
+            DURATION,
+            "Longest idle life of a connection; the backend's `Keep-Alive: timeout` shortens it.",
+        )
+        .or("4s"),
+        key(
+            "max_requests",
+            Kind::Integer(1, 1_000_000_000),
+            "Requests that one connection carries.",
+        )
+        .or("10000"),
+        key("max_age", DURATION, "Longest life of a connection.").or("10m"),
+        key("max_idle", Kind::Integer(0, 100_000), "Idle connections per backend and worker.")
+            .or("256"),
+        later("max_connections", Kind::Integer(1, 1_000_000), "Connections per backend."),
+    ],
+};
+
+static POOL_TLS: Shape = Shape {
+    keys: &[
+        key("ca", Kind::File, "Authorities that may sign the backends' certificates.")
+            .or_else("those of the system"),
+        key("server_name", Kind::HostName, "The name that the certificate must have."),
+        key("client", Kind::Table(&CERTIFICATE), "What the door shows to backends."),
+    ],
+};
+
+static COST: Shape =
+    Shape { keys: &[key("per_instance_hour", Kind::Number, "In the site's currency.")] };
+
+static LINK: Shape = Shape {
+    keys: &[
+        key("max_bandwidth", Kind::Bandwidth, "What the line carries."),
+        key("probe", Kind::BackendAddress, "Whom to ask whether it is up."),
+        key("max_rtt", DURATION, "Longest round trip that counts as up."),
+    ],
+};
+
+static PROCESS: Shape = Shape {
+    keys: &[
+        key("command", Kind::List(&Kind::Text), "Program and arguments; `{address}` is filled in.")
+            .required(),
+        key("addresses", Kind::Cidr, "Each instance gets the next free address."),
+        key("port", Kind::Integer(1, 65_535), "Port it listens on."),
+        key("boot_delay", super::DURATION_OR_ZERO, "Pretended time to start."),
+        key("env", Kind::Named(Names::Free, &Kind::Text), "Variables of its environment."),
+    ],
+};
+
+static EXEC: Shape = Shape {
+    keys: &[
+        key("command", Kind::List(&Kind::Text), "Program and arguments.").required(),
+        key("timeout", DURATION, "For one answer.").or("60s"),
+    ],
+};

@@ -1,0 +1,222 @@
+//! Problems with a place, and the list that collects all of them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::codes::{Code, Severity};
+use super::document::{Source, Sources, Span};
+use super::text::Message;
+
+/// More than this many are counted and not kept: nobody reads them, and a file of garbage must
+/// not cost memory.
+pub(crate) const MOST: usize = 200;
+
+/// One thing that is wrong, where, and what to do about it.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// Error or warning.
+    pub severity: Severity,
+    /// Its kind, for example `TG0201`.
+    pub code: &'static Code,
+    /// What is wrong, in one line.
+    pub message: String,
+    /// The file, as it was named; empty if there is none.
+    pub file: Arc<str>,
+    /// From 1; 0 if the problem has no place.
+    pub line: usize,
+    /// From 1, in characters; 0 if the problem has no place.
+    pub column: usize,
+    /// Bytes of the file that are meant.
+    pub span: Range<usize>,
+    /// Beside the caret; may be empty.
+    pub label: String,
+    /// What to do.
+    pub help: Option<String>,
+    pub(crate) source: Option<Arc<Source>>,
+}
+
+impl Problem {
+    /// Bytes of the line, or lines, that are meant.
+    pub(crate) fn line_length(&self) -> usize {
+        let Some(source) = &self.source else { return 0 };
+        let text = source.text.as_str();
+        let start = text[..self.span.start].rfind('\n').map_or(0, |newline| newline + 1);
+        let end = text[self.span.end..].find('\n').map_or(text.len(), |n| self.span.end + n);
+        end - start
+    }
+}
+
+/// Everything that is wrong, in the order it was found.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    list: Vec<Problem>,
+    dropped_errors: bool,
+    secrets: Vec<Span>,
+}
+
+impl Problems {
+    /// Keeps a problem that has a place.
+    pub(crate) fn add(&mut self, sources: &Sources, span: Span, message: Message) {
+        let Some(source) = sources.0.get(span.file) else {
+            return self.add_placeless("", message);
+        };
+        if !self.has_room(&message) {
+            return;
+        }
+        let range = clamp(&source.text, span.start..span.end);
+        let (line, column) = position(&source.text, range.start);
+        self.list.push(Problem {
+            severity: message.code.severity,
+            code: message.code,
+            message: message.text,
+            file: Arc::clone(&source.name),
+            line,
+            column,
+            span: range,
+            label: message.label,
+            help: message.help,
+            source: Some(Arc::clone(source)),
+        });
+    }
+
+    /// Keeps a problem of a file as a whole.
+    pub(crate) fn add_placeless(&mut self, file: &str, message: Message) {
+        self.add_line(file, 0, message);
+    }
+
+    /// Keeps a problem of a line that cannot be shown.
+    pub(crate) fn add_line(&mut self, file: &str, line: usize, message: Message) {
+        if !self.has_room(&message) {
+            return;
+        }
+        self.list.push(Problem {
+            severity: message.code.severity,
+            code: message.code,
+            message: message.text,
+            file: file.into(),
+            line,
+            column: 0,
+            span: 0..0,
+            label: message.label,
+            help: message.help,
+            source: None,
+        });
+    }
+
+    /// Never shows what stands there, whatever else is wrong on its line.
+    pub(crate) fn hide(&mut self, secret: Span) {
+        self.secrets.push(secret);
+    }
+
+    /// Whether the configuration cannot be used.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.dropped_errors || self.list.iter().any(|p| p.severity == Severity::Error)
+    }
+
+    /// All of them by place, each once.
+    pub(crate) fn into_sorted(mut self, sources: &Sources) -> Vec<Problem> {
+        let masked = masked(sources, &self.secrets);
+        let number = |problem: &Problem| {
+            let source = problem.source.as_ref()?;
+            sources.0.iter().position(|other| Arc::ptr_eq(source, other))
+        };
+        // A file's problems are read from top to bottom, the main file first.
+        self.list.sort_by_key(|p| (number(p).unwrap_or(usize::MAX), p.span.start, p.severity));
+        for problem in &mut self.list {
+            if let Some(masked) = number(problem).and_then(|file| masked.get(file)) {
+                problem.source = Some(Arc::clone(masked));
+            }
+        }
+        self.list.dedup_by(|a, b| {
+            a.file == b.file && a.span == b.span && a.code == b.code && a.message == b.message
+        });
+        self.list
+    }
+
+    /// Whether further problems are only counted; a costly message need not be made then.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= MOST && self.dropped_errors
+    }
+
+    /// Takes over all of them.
+    pub(crate) fn append(&mut self, other: Problems) {
+        self.dropped_errors |= other.dropped_errors;
+        self.secrets.extend(other.secrets);
+        self.list.extend(other.list);
+    }
+
+    /// Takes over what must not be shown.
+    pub(crate) fn hide_as(&mut self, other: Problems) {
+        self.secrets.extend(other.secrets);
+    }
+
+    fn has_room(&mut self, message: &Message) -> bool {
+        let has_room = self.list.len() < MOST;
+        self.dropped_errors |= !has_room && message.code.severity == Severity::Error;
+        has_room
+    }
+}
+
+/// The files with a star for every byte of a secret, so that all places stay where they are.
+fn masked(sources: &Sources, secrets: &[Span]) -> Vec<Arc<Source>> {
+    let mask = |(file, source): (usize, &Arc<Source>)| {
+        let here: Vec<&Span> = secrets.iter().filter(|secret| secret.file == file).collect();
+        if here.is_empty() {
+            return Arc::clone(source);
+        }
+        let mut text = source.text.clone();
+        for secret in here {
+            let range = clamp(&text, secret.start..secret.end);
+            let stars = "*".repeat(range.len());
+            text.replace_range(range, &stars);
+        }
+        Arc::new(Source { name: source.name.clone(), text, dir: source.dir.clone() })
+    };
+    sources.0.iter().enumerate().map(mask).collect()
+}
+
+/// A range that lies in the text, on character boundaries, whatever came in.
+fn clamp(text: &str, range: Range<usize>) -> Range<usize> {
+    let floor = |at: usize| {
+        let mut at = at.min(text.len());
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let start = floor(range.start);
+    start..floor(range.end).max(start)
+}
+
+/// Line and column of a byte, both from 1; the column in characters, as editors show it.
+fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = &text[..at];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
+    (line, before[line_start..].chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::codes;
+
+    #[test]
+    fn places_are_counted_as_editors_do() {
+        let mut sources = Sources::default();
+        let text = "a = 1\nname = \"한국시리즈\" # x\n";
+        sources.add("f", text.to_owned(), None);
+        let mut problems = Problems::default();
+        let at = text.find('#').unwrap();
+        let span = Span { file: 0, start: at, end: at + 1 };
+        problems.add(&sources, span, Message::new(&codes::SYNTAX, "x".into(), ""));
+        let list = problems.into_sorted(&sources);
+        assert_eq!((list[0].line, list[0].column), (2, 16));
+    }
+
+    #[test]
+    fn a_place_that_is_none_is_moved_to_one() {
+        assert_eq!(clamp("é", 1..99), 0..2);
+        assert_eq!(clamp("", 3..5), 0..0);
+    }
+}

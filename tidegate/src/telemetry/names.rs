@@ -1,0 +1,267 @@
+//! The list of metrics: names, types, labels and the help text that a scrape carries.
+//!
+//! `docs/metrics.md` has a row for each; tests compare it with this list, and this list with what
+//! is really exported.
+
+/// What a number may do from one scrape to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grow, until the process ends.
+    Counter,
+    /// Anything.
+    Gauge,
+    /// Grow, per bucket.
+    Histogram,
+}
+
+impl Kind {
+    /// As in `# TYPE` and in the document.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// With prefix and suffix.
+    pub name: &'static str,
+    /// What it may do.
+    pub kind: Kind,
+    /// Names of its labels, in the order in which they are written.
+    pub labels: &'static [&'static str],
+    /// One line.
+    pub help: &'static str,
+}
+
+pub(super) const REQUESTS: Metric = Metric {
+    name: "tidegate_requests_total",
+    kind: Kind::Counter,
+    labels: &["listener", "route", "pool", "code_class", "protocol"],
+    help: "Requests that ended.",
+};
+
+pub(super) const OUTCOMES: Metric = Metric {
+    name: "tidegate_request_outcomes_total",
+    kind: Kind::Counter,
+    labels: &["outcome"],
+    help: "Requests by how they ended.",
+};
+
+pub(super) const REQUEST_SECONDS: Metric = Metric {
+    name: "tidegate_request_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &["route"],
+    help: "From the first byte of a request to the last byte of its answer.",
+};
+
+pub(super) const REQUEST_BYTES: Metric = Metric {
+    name: "tidegate_request_body_bytes_total",
+    kind: Kind::Counter,
+    labels: &["listener"],
+    help: "Bytes of request bodies.",
+};
+
+pub(super) const RESPONSE_BYTES: Metric = Metric {
+    name: "tidegate_response_body_bytes_total",
+    kind: Kind::Counter,
+    labels: &["listener"],
+    help: "Bytes of answer bodies.",
+};
+
+pub(super) const CONNECTIONS: Metric = Metric {
+    name: "tidegate_connections_total",
+    kind: Kind::Counter,
+    labels: &["listener"],
+    help: "Client connections accepted.",
+};
+
+pub(super) const CONNECTIONS_OPEN: Metric = Metric {
+    name: "tidegate_connections_open",
+    kind: Kind::Gauge,
+    labels: &["listener"],
+    help: "Client connections open now.",
+};
+
+pub(super) const IN_FLIGHT: Metric = Metric {
+    name: "tidegate_requests_in_flight",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+    help: "Requests that a pool has taken and not finished.",
+};
+
+pub(super) const RETRIES: Metric = Metric {
+    name: "tidegate_retries_total",
+    kind: Kind::Counter,
+    labels: &["pool", "outcome"],
+    help: "Attempts beyond the first.",
+};
+
+pub(super) const BACKEND_REQUESTS: Metric = Metric {
+    name: "tidegate_backend_requests_total",
+    kind: Kind::Counter,
+    labels: &["pool", "backend", "code_class"],
+    help: "Answers of a backend.",
+};
+
+pub(super) const BACKEND_ERRORS: Metric = Metric {
+    name: "tidegate_backend_errors_total",
+    kind: Kind::Counter,
+    labels: &["pool", "backend", "reason"],
+    help: "Attempts that a backend failed.",
+};
+
+pub(super) const BACKEND_CONNECT_SECONDS: Metric = Metric {
+    name: "tidegate_backend_connect_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &["pool"],
+    help: "Time that a connection to a backend took to come about.",
+};
+
+pub(super) const BACKEND_SECONDS: Metric = Metric {
+    name: "tidegate_backend_request_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &["pool"],
+    help: "From the request sent to a backend to the head of its answer.",
+};
+
+pub(super) const BACKEND_HEALTHY: Metric = Metric {
+    name: "tidegate_backend_healthy",
+    kind: Kind::Gauge,
+    labels: &["pool", "backend"],
+    help: "1 if the backend's checks pass, else 0.",
+};
+
+pub(super) const BACKEND_IN_FLIGHT: Metric = Metric {
+    name: "tidegate_backend_in_flight",
+    kind: Kind::Gauge,
+    labels: &["pool", "backend"],
+    help: "Requests that a backend is working on.",
+};
+
+pub(super) const BACKEND_CONNECTIONS: Metric = Metric {
+    name: "tidegate_backend_connections",
+    kind: Kind::Gauge,
+    labels: &["pool", "backend", "state"],
+    help: "Connections to a backend, with a request on them or kept for later.",
+};
+
+const BACKEND_CHECKS: Metric = Metric {
+    name: health::metrics::CHECKS_TOTAL,
+    kind: Kind::Counter,
+    labels: &["pool", "backend", "result"],
+    help: "Health checks of a backend.",
+};
+
+pub(super) const ACCESS_LOG_DROPPED: Metric = Metric {
+    name: "tidegate_access_log_dropped_total",
+    kind: Kind::Counter,
+    labels: &["reason"],
+    help: "Lines that the access log has lost.",
+};
+
+pub(super) const WORKER_BUSY: Metric = Metric {
+    name: "tidegate_worker_busy_ratio",
+    kind: Kind::Gauge,
+    labels: &["worker"],
+    help: "Share of the last second that a worker was not waiting.",
+};
+
+pub(super) const CONFIG_INFO: Metric = Metric {
+    name: "tidegate_config_info",
+    kind: Kind::Gauge,
+    labels: &["hash"],
+    help: "Always 1; the configuration in use.",
+};
+
+pub(super) const CONFIG_OK: Metric = Metric {
+    name: "tidegate_config_last_reload_successful",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "1 if the last configuration that was offered is in use, else 0.",
+};
+
+pub(super) const CONFIG_AT: Metric = Metric {
+    name: "tidegate_config_last_reload_success_timestamp_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "When the configuration in use was taken up.",
+};
+
+pub(super) const BUILD_INFO: Metric = Metric {
+    name: "tidegate_build_info",
+    kind: Kind::Gauge,
+    labels: &["version", "commit"],
+    help: "Always 1; the program that is running.",
+};
+
+pub(super) const PROCESS_CPU: Metric = Metric {
+    name: "process_cpu_seconds_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Processor time in user and kernel.",
+};
+
+pub(super) const PROCESS_RESIDENT: Metric = Metric {
+    name: "process_resident_memory_bytes",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Resident memory.",
+};
+
+pub(super) const PROCESS_FDS: Metric = Metric {
+    name: "process_open_fds",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Open file descriptors.",
+};
+
+pub(super) const PROCESS_MAX_FDS: Metric = Metric {
+    name: "process_max_fds",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "File descriptors that may be open.",
+};
+
+pub(super) const PROCESS_START: Metric = Metric {
+    name: "process_start_time_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "When the process started.",
+};
+
+/// Every metric that the program exports.
+pub const ALL: [Metric; 28] = [
+    REQUESTS,
+    OUTCOMES,
+    REQUEST_SECONDS,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
+    CONNECTIONS,
+    CONNECTIONS_OPEN,
+    IN_FLIGHT,
+    RETRIES,
+    BACKEND_REQUESTS,
+    BACKEND_ERRORS,
+    BACKEND_CONNECT_SECONDS,
+    BACKEND_SECONDS,
+    BACKEND_HEALTHY,
+    BACKEND_IN_FLIGHT,
+    BACKEND_CONNECTIONS,
+    BACKEND_CHECKS,
+    ACCESS_LOG_DROPPED,
+    WORKER_BUSY,
+    CONFIG_INFO,
+    CONFIG_OK,
+    CONFIG_AT,
+    BUILD_INFO,
+    PROCESS_CPU,
+    PROCESS_RESIDENT,
+    PROCESS_FDS,
+    PROCESS_MAX_FDS,
+    PROCESS_START,
+];
