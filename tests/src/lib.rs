@@ -1,1 +1,64 @@
-//! 
+//! The harness: a real backend, a real client and the real door, on loopback sockets.
+//!
+//! | what                    | for                                                             |
+//! |-------------------------|-----------------------------------------------------------------|
+//! | [`TestBackend`]         | records every byte it gets, answers by a script, dies, returns  |
+//! | [`DeafBackend`]         | an address where a connect hangs                                |
+//! | [`TestClient`]          | sends exactly the bytes of the test, reads strictly             |
+//! | [`TestDoor`]            | the program itself, with the configuration of the test          |
+//! | [`within`], [`CEILING`] | no test waits for ever, and none sleeps                         |
+//!
+//! The two ends share [`wire`], a small strict HTTP/1.1 reader that has nothing in common with
+//! the door's own codec: an error in one is not an error in the other.
+//!
+//! Every wait here is for an event and has a ceiling; ports are chosen by the kernel. What is
+//! wrong with a test's own set-up panics, since that is how a test fails.
+
+pub mod backend;
+pub mod client;
+pub mod door;
+pub mod tidy;
+pub mod wire;
+
+use std::panic::Location;
+use std::time::Duration;
+
+pub use backend::answer::Answer;
+pub use backend::deaf::DeafBackend;
+pub use backend::record::Received;
+pub use backend::{Death, TestBackend};
+pub use client::{End, Response, TestClient};
+pub use door::TestDoor;
+
+/// How long an event may take that is expected at once. A hundred times what an idle machine
+/// needs, because tests run beside compilers.
+pub const CEILING: Duration = Duration::from_secs(5);
+
+/// The output of `future`, or a failed test at the caller's line when it takes longer than
+/// `limit`.
+#[track_caller]
+pub fn within<F: Future>(limit: Duration, future: F) -> impl Future<Output = F::Output> {
+    let caller = Location::caller();
+    async move {
+        match tokio::time::timeout(limit, future).await {
+            Ok(output) => output,
+            Err(_) => panic!("nothing happened within {limit:?}, waited for at {caller}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn within_gives_what_the_future_gives() {
+        assert_eq!(within(CEILING, async { 7 }).await, 7);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "nothing happened within 1ms, waited for at tests/src/lib.rs")]
+    async fn within_names_the_line_that_waited_in_vain() {
+        within(Duration::from_millis(1), std::future::pending::<()>()).await;
+    }
+}

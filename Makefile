@@ -1,0 +1,51 @@
+# What one runs on this tree, beside `bash .ci/run`.
+
+CARGO  ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+KIT    := --manifest-path tests/bench/kit/Cargo.toml
+RATES  := tiny,log,workers,16k,1m,churn,rate
+
+.PHONY: help build check test demo bench bench-quick gates memory drills kit
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+build: ## the door as it is shipped
+	$(CARGO) build --release --locked -p tidegate
+
+check: ## formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+test: ## all tests
+	bash .ci/test
+
+demo: ## real requests through the door, a backend killed and brought back
+	$(CARGO) run --release --locked -p tidegate -- demo
+
+bench: build ## compare with HAProxy and nginx: minutes on a quiet machine with 2 CPUs, as root
+	tests/bench/needs.sh
+	tests/bench/bench.py --gates
+
+bench-quick: build ## the same in a minute or two, for a first impression
+	tests/bench/needs.sh
+	tests/bench/bench.py --rounds 3 --seconds 0.3 --scenarios $(RATES)
+
+gates: kit build ## instructions and system calls per request, against their ceilings
+	tests/bench/needs.sh python3 taskset valgrind strace
+	tests/bench/gates.py
+
+memory: build ## 512 MiB through the door, and a backend that stalls
+	tests/bench/needs.sh python3 taskset
+	tests/bench/memory.py
+
+# Drills want a machine to themselves for minutes, so CI does not run them. Streaming is the first;
+# drills that kill, reload and upgrade a door under load join it as the door learns to survive them.
+drills: memory ## what is proved only under load
+
+# The kit is outside the workspace, so that nothing above reaches it.
+kit: ## lints and tests of the benchmark itself
+	$(CARGO) fmt $(KIT) --check
+	$(CARGO) clippy $(KIT) --target-dir $(TARGET)/kit --all-targets --locked -- -D warnings
+	$(CARGO) test $(KIT) --target-dir $(TARGET)/kit --locked
+	python3 -m unittest discover --quiet tests/bench
