@@ -74,6 +74,9 @@ pub(crate) fn admit<'v>(
     if !is_allowed(exchange.client, &settings.allow, &settings.deny) {
         return Admission::Refuse(Outcome::Forbidden);
     }
+    if settings.in_maintenance {
+        return Admission::Refuse(Outcome::Maintenance);
+    }
     let max_body = settings.max_body.or(listener.max_body).unwrap_or(u64::MAX);
     if matches!(exchange.head.framing, Framing::Length(length) if length > max_body) {
         return Admission::Refuse(Outcome::BodyTooLarge);

@@ -1,7 +1,7 @@
 //! The head of an answer, before a front has encoded it.
 
 use crate::config::HeaderEdits;
-use crate::http1::{Framing, Known, ResponseHead, write_decimal};
+use crate::http1::{FieldLine, Framing, Known, ResponseHead, write_decimal};
 
 /// What the client is told, free of framing and connection fields.
 pub(crate) struct Answer<'a> {
@@ -49,10 +49,12 @@ impl Answer<'_> {
     ) {
         write_status_line(self.status, out);
         self.write_fields(out);
-        if !self.via.is_empty() {
+        if !self.via.is_empty() && !self.is_edited(b"via") {
             push_field(out, b"via", self.via);
         }
-        push_field(out, b"x-request-id", self.request_id);
+        if !self.is_edited(b"x-request-id") {
+            push_field(out, b"x-request-id", self.request_id);
+        }
         if let Some(length) = self.own_length {
             out.extend_from_slice(b"content-length: ");
             push_decimal(out, length);
@@ -72,21 +74,21 @@ impl Answer<'_> {
         out.extend_from_slice(b"\r\n");
     }
 
+    fn is_edited(&self, name: &[u8]) -> bool {
+        self.edits.is_some_and(|edits| edits.replaces(name))
+    }
+
     fn write_fields(&self, out: &mut Vec<u8>) {
         let edits = self.edits.filter(|edits| !edits.is_empty());
         // RFC 9110 §8.6: no Content-Length in 1xx and 204.
         let bodiless = self.status < 200 || self.status == 204;
         if let Some((head, bytes)) = self.backend {
-            for line in &head.fields {
-                let name = line.name.of(bytes);
-                let dropped = line.hop
+            copy_lines(bytes, &head.fields, out, |line| {
+                line.hop
                     || line.known == Known::XRequestId
-                    || (bodiless && line.known == Known::ContentLength);
-                if dropped || edits.is_some_and(|edits| edits.replaces(name)) {
-                    continue;
-                }
-                push_field(out, name, line.value.of(bytes));
-            }
+                    || (bodiless && line.known == Known::ContentLength)
+                    || edits.is_some_and(|edits| edits.replaces(line.name.of(bytes)))
+            });
         }
         for (name, value) in self.own {
             if !edits.is_some_and(|edits| edits.replaces(name.as_bytes())) {
@@ -115,6 +117,32 @@ impl HeaderEdits {
         for (name, value) in self.set.iter().chain(&self.add) {
             push_field(out, name.as_bytes(), value.as_bytes());
         }
+    }
+}
+
+/// Copies the field lines that are not `dropped`, runs of them at once and as they came. The
+/// codec has made sure that each is one line that can be read in one way.
+pub(crate) fn copy_lines(
+    bytes: &[u8],
+    lines: &[FieldLine],
+    out: &mut Vec<u8>,
+    mut dropped: impl FnMut(&FieldLine) -> bool,
+) {
+    let mut run: Option<(usize, usize)> = None;
+    for line in lines {
+        if dropped(line) {
+            if let Some((start, end)) = run.take() {
+                out.extend_from_slice(&bytes[start..end]);
+            }
+            continue;
+        }
+        // White space behind the value, then CRLF: all that can stand before the next line.
+        let value_end = line.value.end as usize;
+        let end = value_end + memchr::memchr(b'\n', &bytes[value_end..]).map_or(0, |at| at + 1);
+        run = Some((run.map_or(line.name.start as usize, |(start, _)| start), end));
+    }
+    if let Some((start, end)) = run {
+        out.extend_from_slice(&bytes[start..end]);
     }
 }
 

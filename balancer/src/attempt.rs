@@ -9,6 +9,7 @@ use crate::config::{ListenerConfig, RouteConfig};
 use crate::exchange::Exchange;
 use crate::forward::Forwarding;
 use crate::front::Front;
+use crate::http1::Framing;
 use crate::outcome::Outcome;
 use crate::relay::{Broken, Deadlines, Down, Ended, Relay, Up};
 use crate::stats::BackendFault;
@@ -46,43 +47,59 @@ impl Passage<'_> {
         lease: Lease,
     ) -> Result<Outcome, Failed> {
         exchange.record.backend = Some(std::sync::Arc::clone(&lease.0.slot));
-        let mut upstream = match self.reuse(exchange, &lease) {
-            Some(upstream) => upstream,
-            None => self.connect(exchange, &lease).await?,
-        };
-        self.bind_session(exchange, &lease);
-        self.write_head(exchange, &lease);
+        let mut idle = self.reuse(exchange, &lease);
+        loop {
+            let mut upstream = match idle.take() {
+                Some(upstream) => upstream,
+                None => self.connect(exchange, &lease).await?,
+            };
+            self.bind_session(exchange, &lease);
+            self.write_head(exchange, &lease);
+            let ended = self.relay(front, exchange, &mut upstream).await;
+            self.note(exchange, &lease, ended.is_ok());
+            return match ended {
+                Ok(Ended::Whole { is_reusable }) => {
+                    if is_reusable {
+                        let config = &self.view.pool_config(self.pool(exchange)).upstream;
+                        lease.0.keep(upstream, config, self.worker.timers.now());
+                    }
+                    Ok(Outcome::Ok)
+                }
+                Ok(Ended::Tunnel) => Ok(self.tunnel(front, exchange, upstream).await),
+                // It was closed while it was idle, which says nothing of the backend.
+                Err(Broken::Closed) if upstream.is_reused && may_be_sent_again(exchange) => {
+                    lease.0.sheet.failed(BackendFault::StaleConnection);
+                    continue;
+                }
+                Err(broken) => self.judge(exchange, &lease, &upstream, &broken),
+            };
+        }
+    }
+
+    async fn relay<F: Front>(
+        &self,
+        front: &mut F,
+        exchange: &mut Exchange,
+        upstream: &mut Upstream,
+    ) -> Result<Ended, Broken> {
         let deadlines = self.deadlines(exchange);
         self.timer.set_at(deadlines.attempt.min(deadlines.first_byte).min(deadlines.total));
-        let ended = {
-            let mut relay = Relay {
-                worker: self.worker,
-                front,
-                exchange,
-                upstream: &mut upstream,
-                route: self.route,
-                via: &self.view.via,
-                timer: self.timer,
-                deadlines,
-                max_body: self.route.max_body.or(self.listener.max_body).unwrap_or(u64::MAX),
-                up: Up::Sending,
-                down: Down::Head,
-                interim: 0,
-            };
-            std::future::poll_fn(|cx| relay.poll(cx)).await
+        let mut relay = Relay {
+            worker: self.worker,
+            front,
+            exchange,
+            upstream,
+            route: self.route,
+            via: &self.view.via,
+            timer: self.timer,
+            deadlines,
+            max_body: self.route.max_body.or(self.listener.max_body).unwrap_or(u64::MAX),
+            up: Up::Sending,
+            down: Down::Head,
+            interim: 0,
+            owed: 0,
         };
-        self.note(exchange, &lease, ended.is_ok());
-        match ended {
-            Ok(Ended::Whole { is_reusable }) => {
-                if is_reusable {
-                    let config = &self.view.pool_config(self.pool(exchange)).upstream;
-                    lease.0.keep(upstream, config, self.worker.timers.now());
-                }
-                Ok(Outcome::Ok)
-            }
-            Ok(Ended::Tunnel) => Ok(self.tunnel(front, exchange, upstream).await),
-            Err(broken) => self.judge(exchange, &lease, &upstream, &broken),
-        }
+        std::future::poll_fn(|cx| relay.poll(cx)).await
     }
 
     fn pool(&self, exchange: &Exchange) -> usize {
@@ -90,7 +107,10 @@ impl Passage<'_> {
     }
 
     fn reuse(&self, exchange: &Exchange, lease: &Lease) -> Option<Box<Upstream>> {
-        let care = if is_repeatable(exchange) { Care::Repeatable } else { Care::Once };
+        // A body that was sent once is not here to be sent again.
+        let is_bodiless = matches!(exchange.head.framing, Framing::None | Framing::Length(0));
+        let may_fail = is_bodiless && exchange.head.method.is_idempotent();
+        let care = if may_fail { Care::Repeatable } else { Care::Once };
         let config = self.view.pool_config(self.pool(exchange));
         lease.0.reuse(&config.upstream, self.worker.timers.now(), care)
     }
@@ -100,9 +120,11 @@ impl Passage<'_> {
         exchange: &mut Exchange,
         lease: &Lease,
     ) -> Result<Box<Upstream>, Failed> {
-        let begun = self.worker.timers.read_clock();
-        self.timer.set(self.route.timeouts.connect);
         let timers = &self.worker.timers;
+        let begun = timers.read_clock();
+        let limit = timers.after(self.route.timeouts.connect);
+        let Deadlines { first_byte, total, .. } = self.deadlines(exchange);
+        self.timer.set_at(limit.min(first_byte).min(total));
         // Boxed: connections are rare, and what an idle client owns includes the room for this.
         let connecting = Box::pin(Upstream::connect(&lease.0, timers.now()));
         let mut connecting = pin!(connecting);
@@ -123,10 +145,15 @@ impl Passage<'_> {
                 tracing::debug!(pool = %backend.pool, backend = %backend.backend, %error, "connect failed");
                 (Outcome::ConnectFailed, BackendFault::ConnectFailed)
             }
+            None if total <= timers.now() => (Outcome::TotalTimeout, BackendFault::TotalTimeout),
+            None if first_byte <= timers.now() => {
+                (Outcome::FirstByteTimeout, BackendFault::FirstByteTimeout)
+            }
             None => (Outcome::ConnectTimeout, BackendFault::ConnectTimeout),
         };
         lease.0.sheet.failed(fault);
-        Err(Failed { outcome, may_move_on: true })
+        let may_move_on = matches!(outcome, Outcome::ConnectFailed | Outcome::ConnectTimeout);
+        Err(Failed { outcome, may_move_on })
     }
 
     /// A session that is not bound to this backend yet is bound by the answer.
@@ -158,6 +185,7 @@ impl Passage<'_> {
             attempt: timeouts.attempt.map_or(Millis::MAX, |limit| timers.after(limit)),
             first_byte: from_start(timeouts.first_byte),
             total: timeouts.total.map_or(Millis::MAX, from_start),
+            idle: timers.after(timeouts.idle_stream),
         }
     }
 
@@ -205,16 +233,14 @@ impl Passage<'_> {
         if let Some(fault) = fault {
             lease.0.sheet.failed(fault);
             let key = &lease.0.slot.key;
-            tracing::debug!(pool = %key.pool, backend = %key.backend, ?broken, "attempt failed");
+            let reason = if let Broken::BadResponse(word) = broken { word } else { outcome.word() };
+            tracing::debug!(pool = %key.pool, backend = %key.backend, reason, "attempt failed");
         }
-        let record = &exchange.record;
-        let is_whole = !record.is_answering && !record.body_begun;
-        let may_repeat = match broken {
-            Broken::Closed | Broken::HeadCut => is_repeatable(exchange),
-            Broken::TimedOut(Outcome::AttemptTimeout) => is_repeatable(exchange),
+        let may_move_on = match broken {
+            Broken::Closed | Broken::HeadCut => may_be_sent_again(exchange),
+            Broken::TimedOut(Outcome::AttemptTimeout) => may_be_sent_again(exchange),
             _ => false,
         };
-        let may_move_on = is_whole && may_repeat;
         if may_move_on {
             exchange.record.status = 0;
             exchange.record.first_byte_us = None;
@@ -231,7 +257,7 @@ fn name(broken: &Broken, is_reused: bool) -> (Outcome, Option<BackendFault>) {
         Broken::BadResponse(_) => (Outcome::BadResponse, Some(BackendFault::BadResponse)),
         Broken::AnswerCut => (Outcome::AnswerCut, Some(BackendFault::AnswerCut)),
         Broken::ClientGone => (Outcome::ClientGone, None),
-        Broken::ClientBody(_) => (Outcome::ClientBodyBroken, None),
+        Broken::ClientBody => (Outcome::ClientBodyBroken, None),
         Broken::BodyTooLarge => (Outcome::BodyTooLarge, None),
         Broken::TimedOut(outcome) => (*outcome, timeout_fault(*outcome)),
     }
@@ -247,8 +273,9 @@ fn timeout_fault(outcome: Outcome) -> Option<BackendFault> {
     }
 }
 
-/// Whether the request may be sent twice (RFC 9110 §9.2.2) and can be: its body is not here to be
-/// sent again.
-fn is_repeatable(exchange: &Exchange) -> bool {
-    exchange.head.method.is_idempotent()
+/// Whether the request may be sent twice (RFC 9110 §9.2.2) and can be: its body, if it has one, is
+/// still with the client, and so is the whole answer with the backend.
+fn may_be_sent_again(exchange: &Exchange) -> bool {
+    let record = &exchange.record;
+    exchange.head.method.is_idempotent() && !record.is_answering && !record.body_begun
 }

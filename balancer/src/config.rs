@@ -117,6 +117,8 @@ pub struct UpstreamConfig {
 pub struct RouteConfig {
     /// Name, condition, action.
     pub route: Route,
+    /// Closed for a while: 503 in place of what the action says.
+    pub in_maintenance: bool,
     /// Client addresses that may use it; empty is everybody. Others get 403.
     pub allow: Vec<IpNet>,
     /// Client addresses that may not.

@@ -27,9 +27,10 @@ pub(crate) struct Client {
     pub(crate) place: Option<Place>,
 }
 
-/// How much is read from a client that is still sending after its last answer, and for how long.
-const LINGER_BYTES: usize = 1 << 20;
-const LINGER_TIME: Duration = Duration::from_secs(2);
+/// How long a client that is still sending after its last answer is read from: in all, and without
+/// anything coming. Who writes a whole upload before looking for an answer must get it too.
+const LINGER_TIME: Duration = Duration::from_secs(15);
+const LINGER_QUIET: Duration = Duration::from_secs(2);
 
 /// What waiting for a request came to.
 enum Arrival {
@@ -59,8 +60,8 @@ pub(crate) async fn converse(worker: Rc<Worker>, stream: TcpStream, client: Clie
 /// Serves requests until the connection is to end; whether the client may still be sending.
 async fn talk(worker: &Worker, front: &mut Http1Front, timer: &Timer, client: &Client) -> bool {
     let entry = Entry { listener: client.listener, peer: client.peer };
+    worker.timers.read_clock();
     loop {
-        worker.timers.read_clock();
         match next_request(worker, front, timer, client).await {
             Arrival::Gone => return false,
             Arrival::Refused(mut exchange, outcome, status) => {
@@ -77,7 +78,7 @@ async fn talk(worker: &Worker, front: &mut Http1Front, timer: &Timer, client: &C
             }
         }
         if !front.may_go_on() {
-            return front.owes_body();
+            return front.has_more();
         }
     }
 }
@@ -165,16 +166,25 @@ fn limits_of(listener: &ListenerConfig) -> Limits {
     }
 }
 
+/// After the last answer to a client that may still be sending: tells it that nothing more will
+/// come and reads on for a while, because closing at once would send a reset that can overtake
+/// the answer (RFC 9112 §9.6).
 async fn linger(worker: &Worker, front: &mut Http1Front, timer: &Timer) {
     front.wire.socket.shutdown_write();
     worker.timers.read_clock();
-    timer.set(LINGER_TIME);
-    let mut left = LINGER_BYTES;
-    std::future::poll_fn(|cx| {
-        if timer.is_due() || worker.is_stopping() {
-            return Poll::Ready(());
+    let last = worker.timers.after(LINGER_TIME);
+    loop {
+        timer.set_at(worker.timers.after(LINGER_QUIET).min(last));
+        let has_come = std::future::poll_fn(|cx| {
+            match front.poll_discard(cx, &mut worker.window.borrow_mut()) {
+                Poll::Pending if timer.is_due() || worker.is_stopping_now() => Poll::Ready(false),
+                other => other,
+            }
+        });
+        let has_come = has_come.await;
+        worker.timers.read_clock();
+        if !has_come || worker.timers.now() >= last {
+            return;
         }
-        front.poll_linger(cx, &mut worker.window.borrow_mut(), &mut left)
-    })
-    .await;
+    }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Exchange {
     pub(crate) client: IpAddr,
     /// Whether the peer is one of `trusted_proxies`.
     pub(crate) is_trusted: bool,
-    /// 32 hexadecimal digits: `X-Request-Id`, and the trace id where none came in.
+    /// 32 hexadecimal digits: the trace id where none came in, and see [`Exchange::id`].
     pub(crate) request_id: [u8; 32],
     /// The head for the backend; empty once it was handed over.
     pub(crate) up: Vec<u8>,
@@ -172,6 +172,13 @@ impl Exchange {
         self.head.authority.or(self.head.host).map(|span| self.text(span))
     }
 
+    /// What the request is called in logs, at the backend and at the client: the name that a
+    /// trusted proxy gave it, else ours.
+    pub(crate) fn id(&self) -> &[u8] {
+        let given = if self.is_trusted { self.field(Known::XRequestId) } else { None };
+        given.filter(|id| is_plain_id(id)).unwrap_or(&self.request_id)
+    }
+
     /// The first value of a known field.
     pub(crate) fn field(&self, known: Known) -> Option<&[u8]> {
         let line = self.head.fields.iter().find(|line| line.known == known)?;
@@ -189,6 +196,12 @@ impl Exchange {
         }
         self.record.attempts = self.record.attempts.saturating_add(1);
     }
+}
+
+/// Short, and nothing in it that would have to be escaped anywhere.
+fn is_plain_id(id: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:=+/@".contains(byte);
+    (1..=128).contains(&id.len()) && id.iter().all(is_plain)
 }
 
 /// The fields of a request, for matching.

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::answer::push_field;
+use crate::answer::{copy_lines, push_field};
 use crate::config::{ForwardedStyle, ListenerConfig, Rewrite, RouteConfig};
 use crate::exchange::Exchange;
 use crate::http1::{Framing, Known};
@@ -29,7 +29,7 @@ impl Forwarding<'_> {
         self.write_host(exchange, &mut out);
         self.write_passed_fields(exchange, &mut out);
         self.write_forwarding_fields(exchange, &mut out);
-        push_field(&mut out, b"via", self.via);
+        self.write_own(b"via", self.via, &mut out);
         self.write_ids(exchange, &mut out);
         self.write_connection(exchange, &mut out);
         self.route.request_headers.write(&mut out);
@@ -71,23 +71,20 @@ impl Forwarding<'_> {
     fn write_passed_fields(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         let edits = &self.route.request_headers;
         let edited = !edits.is_empty();
-        for line in &exchange.head.fields {
-            if line.hop || self.is_ours(line.known, exchange.is_trusted) {
-                continue;
-            }
-            let name = exchange.text(line.name);
-            if edited && edits.replaces(name) {
-                continue;
-            }
-            push_field(out, name, exchange.text(line.value));
-        }
+        copy_lines(&exchange.bytes, &exchange.head.fields, out, |line| {
+            line.hop
+                || self.is_ours(line.known, exchange.is_trusted)
+                || (edited && edits.replaces(exchange.text(line.name)))
+        });
     }
 
     /// Fields that we write ourselves, or that nobody but a trusted proxy may write.
     fn is_ours(&self, known: Known, is_trusted: bool) -> bool {
         match known {
-            Known::Host | Known::XForwardedFor | Known::XForwardedProto => true,
-            Known::XForwardedHost | Known::XRequestId => true,
+            Known::Host | Known::XRequestId => true,
+            Known::XForwardedFor | Known::XForwardedProto | Known::XForwardedHost => {
+                !is_trusted || self.writes_x_forwarded()
+            }
             Known::Forwarded => !is_trusted || self.writes_forwarded(),
             Known::XForwardedPort | Known::XRealIp => !is_trusted,
             Known::Traceparent | Known::Tracestate => !is_trusted,
@@ -95,28 +92,44 @@ impl Forwarding<'_> {
         }
     }
 
+    /// A field of ours, unless the route has its own mind about it.
+    fn write_own(&self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+        if !self.is_edited(name) {
+            push_field(out, name, value);
+        }
+    }
+
+    fn is_edited(&self, name: &[u8]) -> bool {
+        self.route.request_headers.replaces(name)
+    }
+
+    fn writes_x_forwarded(&self) -> bool {
+        matches!(self.listener.forwarded, ForwardedStyle::XForwarded | ForwardedStyle::Both)
+    }
+
     fn writes_forwarded(&self) -> bool {
         matches!(self.listener.forwarded, ForwardedStyle::Forwarded | ForwardedStyle::Both)
     }
 
     fn write_forwarding_fields(&self, exchange: &Exchange, out: &mut Vec<u8>) {
-        let style = self.listener.forwarded;
         let is_trusted = exchange.is_trusted;
         let earlier = |known| if is_trusted { exchange.field(known) } else { None };
-        if matches!(style, ForwardedStyle::XForwarded | ForwardedStyle::Both) {
-            out.extend_from_slice(b"x-forwarded-for: ");
-            if is_trusted {
-                write_list(exchange, Known::XForwardedFor, out);
+        if self.writes_x_forwarded() {
+            if !self.is_edited(b"x-forwarded-for") {
+                out.extend_from_slice(b"x-forwarded-for: ");
+                if is_trusted {
+                    write_list(exchange, Known::XForwardedFor, out);
+                }
+                write_ip(self.peer, out);
+                out.extend_from_slice(b"\r\n");
             }
-            write_ip(self.peer, out);
-            out.extend_from_slice(b"\r\n");
             let proto = earlier(Known::XForwardedProto).unwrap_or(b"http");
-            push_field(out, b"x-forwarded-proto", proto);
+            self.write_own(b"x-forwarded-proto", proto, out);
             if let Some(host) = earlier(Known::XForwardedHost).or(exchange.raw_host()) {
-                push_field(out, b"x-forwarded-host", host);
+                self.write_own(b"x-forwarded-host", host, out);
             }
         }
-        if self.writes_forwarded() {
+        if self.writes_forwarded() && !self.is_edited(b"forwarded") {
             self.write_forwarded(exchange, out);
         }
     }
@@ -146,7 +159,10 @@ impl Forwarding<'_> {
 
     /// A request id always; a trace where none may be continued (W3C Trace Context §3.2).
     fn write_ids(&self, exchange: &Exchange, out: &mut Vec<u8>) {
-        push_field(out, b"x-request-id", &exchange.request_id);
+        self.write_own(b"x-request-id", exchange.id(), out);
+        if self.is_edited(b"traceparent") {
+            return;
+        }
         if exchange.is_trusted && exchange.field(Known::Traceparent).is_some() {
             return;
         }
@@ -186,13 +202,31 @@ impl Rewrite {
                 };
                 let to = to.strip_suffix('/').unwrap_or(to);
                 out.extend_from_slice(to.as_bytes());
-                if !rest.starts_with(b"/") {
+                // `/a` with `/b` for `/a` is `/b`; the root is never empty.
+                if to.is_empty() && rest.is_empty() {
                     out.push(b'/');
                 }
                 out.extend_from_slice(rest);
             }
             Rewrite::Regex { pattern, replacement } => {
-                out.extend_from_slice(&pattern.replace_all(path, replacement.as_bytes()));
+                write_path(&pattern.replace_all(path, replacement.as_bytes()), out);
+            }
+        }
+    }
+}
+
+/// What an expression has made of a path, as something that can stand in a request line.
+fn write_path(path: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    if !path.starts_with(b"/") {
+        out.push(b'/');
+    }
+    for &byte in path {
+        match byte {
+            b'!'..=b'~' if byte != b'#' => out.push(byte),
+            _ => {
+                let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+                out.extend_from_slice(&[b'%', HEX[high], HEX[low]]);
             }
         }
     }

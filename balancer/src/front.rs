@@ -49,6 +49,9 @@ pub(crate) trait Front {
     /// Ready when the client has taken everything.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Bytes that were pushed and that the client has not taken.
+    fn unsent(&self) -> usize;
+
     /// Ready when the client has reset the connection.
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 

@@ -56,7 +56,10 @@ pub(crate) async fn serve<F: Front>(
         }
         Admission::Redirect { status, location } => {
             let fields = [("location", location.as_slice())];
-            let own = Own { status, fields: &fields, edits: None, body: b"" };
+            // A listener's own redirect has no route.
+            let route = exchange.record.route.map(usize::from);
+            let edits = route.map(|route| &view.snapshot.config.routes[route].response_headers);
+            let own = Own { status, fields: &fields, edits, body: b"" };
             own.send(worker, front, exchange, timer).await
         }
         Admission::Respond { route } => {
@@ -208,6 +211,7 @@ async fn refuse<F: Front>(
     let refusal = Refusal::new(outcome, status, exchange);
     let special: (&str, &[u8]) = match status {
         405 => ("allow", ALLOW.as_bytes()),
+        503 if outcome == Outcome::Maintenance => ("retry-after", b"120"),
         503 => ("retry-after", b"1"),
         _ => ("x-content-type-options", b"nosniff"),
     };
@@ -255,26 +259,30 @@ impl Own<'_> {
                 other => other,
             }
         });
-        if sent.await { Outcome::Answered } else { Outcome::ClientGone }
+        let is_sent = sent.await;
+        worker.timers.read_clock();
+        if is_sent { Outcome::Answered } else { Outcome::ClientGone }
     }
 
     fn encode<F: Front>(&self, worker: &Worker, front: &mut F, exchange: &mut Exchange) {
         let length = self.body.len() as u64;
         let has_none = is_bodiless(self.status) || exchange.head.method == Method::Head;
+        let mut out = std::mem::take(&mut exchange.down);
+        out.clear();
         let answer = Answer {
             status: self.status,
             backend: None,
             own: self.fields,
             edits: self.edits,
             via: b"",
-            request_id: &exchange.request_id,
+            request_id: exchange.id(),
             framing: if has_none { Framing::None } else { Framing::Length(length) },
             own_length: (!is_bodiless(self.status)).then_some(length),
             close: exchange.record.outcome.closes() || !front.is_pulled() || worker.is_stopping(),
             upgrade: None,
         };
-        exchange.down.clear();
-        front.encode(&answer, &mut exchange.down);
+        front.encode(&answer, &mut out);
+        exchange.down = out;
     }
 }
 

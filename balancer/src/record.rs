@@ -24,7 +24,7 @@ pub(crate) fn write(
     log.write(&Record {
         unix_ms: started.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
         trace_id: trace_id(exchange),
-        request_id: &exchange.request_id,
+        request_id: exchange.id(),
         listener: &config.listeners[usize::from(record.listener)].name,
         route: record.route.map(|place| &*config.routes[usize::from(place)].route.name),
         pool: record.pool.map(|place| &*config.pools[usize::from(place)].name.0),

@@ -19,13 +19,14 @@ impl Outcome {
             Outcome::UriTooLong => 414,
             Outcome::ExpectationFailed => 417,
             Outcome::HeadTooLarge => 431,
-            Outcome::ConnectFailed | Outcome::BackendReset | Outcome::BadResponse => 502,
+            Outcome::ConnectFailed | Outcome::BackendReset => 502,
+            Outcome::BadResponse | Outcome::AnswerCut => 502,
             Outcome::TooManyConnections | Outcome::NoHealthyBackend | Outcome::Full => 503,
             Outcome::Maintenance | Outcome::Stopped => 503,
             Outcome::ConnectTimeout | Outcome::AttemptTimeout => 504,
             Outcome::FirstByteTimeout | Outcome::TotalTimeout | Outcome::StreamIdle => 504,
             Outcome::VersionRefused => 505,
-            Outcome::Ok | Outcome::Answered | Outcome::AnswerCut | Outcome::ClientGone => 500,
+            Outcome::Ok | Outcome::Answered | Outcome::ClientGone => 500,
         }
     }
 
@@ -69,7 +70,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// HTML, or JSON (RFC 9457) for a client that asks for it.
     pub(crate) fn new(outcome: Outcome, status: u16, exchange: &Exchange) -> Refusal {
-        let id = std::str::from_utf8(&exchange.request_id).unwrap_or_default();
+        let id = std::str::from_utf8(exchange.id()).unwrap_or_default();
         let (title, word) = (reason(status), outcome.word());
         if wants_json(exchange) {
             let body = format!(

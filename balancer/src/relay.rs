@@ -10,7 +10,7 @@ use crate::answer::Answer;
 use crate::config::RouteConfig;
 use crate::exchange::Exchange;
 use crate::front::Front;
-use crate::body::{Body, BodyFault};
+use crate::body::Body;
 use crate::http1::encode_chunk_head;
 use crate::http1::{Framing, Limits};
 use crate::http1::parse_response;
@@ -22,6 +22,8 @@ use crate::worker::Worker;
 
 /// An answer that this request cannot have: a 101 without an upgrade, interim answers without end.
 const UNASKED: &str = "unasked_status";
+/// The first bytes of an answer's body are malformed.
+const BODY: &str = "chunked_body";
 /// More interim answers than this are an attack or a loop.
 const MAX_INTERIM: u8 = 16;
 
@@ -51,7 +53,7 @@ pub(crate) enum Broken {
     /// The client left.
     ClientGone,
     /// The client's body cannot be read on.
-    ClientBody(BodyFault),
+    ClientBody,
     /// The client's body is larger than allowed.
     BodyTooLarge,
     /// A limit in time, named by its outcome.
@@ -64,6 +66,8 @@ pub(crate) struct Deadlines {
     pub(crate) attempt: Millis,
     pub(crate) first_byte: Millis,
     pub(crate) total: Millis,
+    /// If nothing moves until then.
+    pub(crate) idle: Millis,
 }
 
 /// What one attempt works on.
@@ -80,6 +84,8 @@ pub(crate) struct Relay<'a, F: Front> {
     pub(crate) up: Up,
     pub(crate) down: Down,
     pub(crate) interim: u8,
+    /// What both ends had not taken at the last progress.
+    pub(crate) owed: usize,
 }
 
 /// The request's way.
@@ -108,29 +114,56 @@ impl<F: Front> Relay<'_, F> {
             return Poll::Ready(Ok(ended));
         }
         if self.timer.is_due() {
-            return Poll::Ready(Err(Broken::TimedOut(self.what_fired())));
+            if let Some(fired) = self.what_fired() {
+                return Poll::Ready(Err(Broken::TimedOut(fired)));
+            }
+            self.set_timer();
         }
         Poll::Pending
     }
 
-    fn what_fired(&self) -> Outcome {
-        let now = self.worker.timers.now();
-        match self.down {
-            _ if now >= self.deadlines.total => Outcome::TotalTimeout,
-            Down::Head if now >= self.deadlines.first_byte => Outcome::FirstByteTimeout,
-            Down::Head => Outcome::AttemptTimeout,
-            Down::Body | Down::Flushing | Down::Tunnel => Outcome::StreamIdle,
+    /// The limit that has been reached, if one has.
+    fn what_fired(&mut self) -> Option<Outcome> {
+        let owed = self.front.unsent() + self.upstream.wire.unsent();
+        if owed < self.owed {
+            // A slow reader is no silent one: part of what it is owed has been taken.
+            self.note_progress();
         }
+        let (due, outcome) = self.next_deadline();
+        (due <= self.worker.timers.now()).then_some(outcome)
     }
 
-    /// Something moved: the idle limit starts again.
+    /// Which limit is reached next unless something moves. While the client is still sending its
+    /// body, the backend's time to answer has not begun.
+    fn next_deadline(&self) -> (Millis, Outcome) {
+        let Deadlines { attempt, first_byte, total, idle } = self.deadlines;
+        let is_client_sending = self.up == Up::Sending && self.upstream.wire.is_flushed();
+        let silent = match self.down {
+            Down::Head if is_client_sending => (idle, Outcome::StreamIdle),
+            Down::Head if attempt < first_byte => (attempt, Outcome::AttemptTimeout),
+            Down::Head => (first_byte, Outcome::FirstByteTimeout),
+            Down::Body | Down::Flushing | Down::Tunnel => (idle, Outcome::StreamIdle),
+        };
+        if total <= silent.0 { (total, Outcome::TotalTimeout) } else { silent }
+    }
+
+    fn set_timer(&self) {
+        self.timer.set_at(self.next_deadline().0);
+    }
+
+    /// Something moved: limits that count from the last byte start again.
     fn note_progress(&mut self) {
+        let timers = &self.worker.timers;
+        timers.read_clock();
+        let timeouts = &self.route.timeouts;
+        self.deadlines.idle = timers.after(timeouts.idle_stream);
         if self.down == Down::Head {
-            return;
+            let attempt = timeouts.attempt.map_or(Millis::MAX, |limit| timers.after(limit));
+            self.deadlines.attempt = attempt;
+            self.deadlines.first_byte = timers.after(timeouts.first_byte);
         }
-        self.worker.timers.read_clock();
-        let idle = self.worker.timers.after(self.route.timeouts.idle_stream);
-        self.timer.set_at(idle.min(self.deadlines.total));
+        self.owed = self.front.unsent() + self.upstream.wire.unsent();
+        self.set_timer();
     }
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
@@ -145,7 +178,7 @@ impl<F: Front> Relay<'_, F> {
                     window.clear();
                     match self.front.poll_pull(cx, &mut window, worker.read_limit()) {
                         Poll::Ready(Ok(())) => self.push_up(cx, &mut window)?,
-                        Poll::Ready(Err(fault)) => return Err(Broken::ClientBody(fault)),
+                        Poll::Ready(Err(_)) => return Err(Broken::ClientBody),
                         Poll::Pending => {
                             self.send_head_alone(cx);
                             return Ok(());
@@ -173,8 +206,9 @@ impl<F: Front> Relay<'_, F> {
         if record.bytes_in > self.max_body {
             return Err(Broken::BodyTooLarge);
         }
-        record.body_begun |= !window.is_empty();
         let is_last = self.front.is_pulled();
+        let is_all_of_it = is_last && !record.body_begun;
+        record.body_begun |= !window.is_empty();
         if self.exchange.head.framing == Framing::Chunked {
             frame(window, is_last, self.front.request_trailers());
         }
@@ -192,7 +226,7 @@ impl<F: Front> Relay<'_, F> {
             Ok(()) if self.upstream.wire.is_flushed() => Up::Done,
             Ok(()) => Up::Flushing,
         };
-        if !is_last {
+        if !is_all_of_it {
             self.note_progress();
         }
         Ok(())
@@ -205,7 +239,11 @@ impl<F: Front> Relay<'_, F> {
                 Down::Body => ready!(self.poll_body(cx))?,
                 Down::Tunnel => return Poll::Ready(Ok(Ended::Tunnel)),
                 Down::Flushing => {
+                    let has_waited = self.front.unsent() > 0;
                     ready!(self.front.poll_flush(cx)).map_err(|_| Broken::ClientGone)?;
+                    if has_waited {
+                        self.worker.timers.read_clock();
+                    }
                     return Poll::Ready(Ok(Ended::Whole { is_reusable: self.is_reusable() }));
                 }
             }
@@ -263,20 +301,21 @@ impl<F: Front> Relay<'_, F> {
         length: usize,
     ) -> Result<(), Broken> {
         let status = self.exchange.response.status;
+        if status == 101 && !self.may_upgrade(&window.data()[..length]) {
+            return Err(Broken::BadResponse(UNASKED));
+        }
         self.encode_head(&window.data()[..length]);
         window.skip(length);
-        match status {
-            101 if self.exchange.head.upgrade.is_none() => {
-                return Err(Broken::BadResponse(UNASKED));
-            }
-            100..=199 => return self.pass_interim(cx, window, status),
-            _ => {}
+        if status < 200 {
+            return self.pass_interim(cx, window, status);
         }
         self.note_answer(status);
         self.upstream.body = Body::new(self.exchange.response.framing);
         self.down = Down::Body;
         let wire = &mut self.upstream.wire;
-        self.upstream.body.decode(window, wire).map_err(|_| Broken::AnswerCut)?;
+        let decoded = self.upstream.body.decode(window, wire);
+        // Nothing of the answer is out yet, so the client can still be told.
+        decoded.map_err(|_| Broken::BadResponse(BODY))?;
         if !window.is_empty() || self.upstream.body.is_done() {
             self.push_down(cx, window)?;
         }
@@ -284,6 +323,18 @@ impl<F: Front> Relay<'_, F> {
             self.note_progress();
         }
         Ok(())
+    }
+
+    /// Whether a 101 changes to what the client has asked for (RFC 9110 §7.8), and all of its
+    /// request is with the backend: behind it nothing can be told from the new protocol.
+    fn may_upgrade(&self, bytes: &[u8]) -> bool {
+        let exchange = &*self.exchange;
+        let (Some(asked), Some(got)) = (exchange.head.upgrade, exchange.response.upgrade) else {
+            return false;
+        };
+        let mut asked = exchange.text(asked).split(|byte| *byte == b',');
+        let got = got.of(bytes);
+        self.up == Up::Done && asked.any(|one| one.trim_ascii().eq_ignore_ascii_case(got))
     }
 
     fn note_answer(&mut self, status: u16) {
@@ -317,7 +368,8 @@ impl<F: Front> Relay<'_, F> {
     }
 
     fn encode_head(&mut self, bytes: &[u8]) {
-        let exchange = &mut *self.exchange;
+        let mut out = std::mem::take(&mut self.exchange.down);
+        let exchange = &*self.exchange;
         let response = &exchange.response;
         let cookie = exchange.set_cookie.as_deref().map(|value| ("set-cookie", value.as_bytes()));
         let answer = Answer {
@@ -326,13 +378,14 @@ impl<F: Front> Relay<'_, F> {
             own: cookie.as_slice(),
             edits: Some(&self.route.response_headers),
             via: self.via,
-            request_id: &exchange.request_id,
+            request_id: exchange.id(),
             framing: response.framing,
             own_length: None,
             close: !self.front.is_pulled() || self.worker.is_stopping(),
             upgrade: response.upgrade.map(|span| span.of(bytes)),
         };
-        self.front.encode(&answer, &mut exchange.down);
+        self.front.encode(&answer, &mut out);
+        self.exchange.down = out;
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
@@ -357,8 +410,9 @@ impl<F: Front> Relay<'_, F> {
                 return Poll::Pending;
             }
         }
+        let pushed = self.push_down(cx, &mut window);
         self.note_progress();
-        Poll::Ready(self.push_down(cx, &mut window))
+        Poll::Ready(pushed)
     }
 
     fn push_down(&mut self, cx: &mut Context<'_>, window: &mut Window) -> Result<(), Broken> {

@@ -88,6 +88,7 @@ fn route() -> RouteConfig {
             when: Matcher::All(Vec::new()),
             action: Action::Forward(Target::Waterfall(vec![PoolIndex(0)])),
         },
+        in_maintenance: false,
         allow: Vec::new(),
         deny: Vec::new(),
         max_body: None,

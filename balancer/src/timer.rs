@@ -85,12 +85,13 @@ impl Timers {
 
     /// `duration` after the last [`Timers::read_clock`].
     pub(crate) fn after(&self, duration: Duration) -> Millis {
-        let millis = Millis::try_from(duration.as_millis()).unwrap_or(NEVER / 2);
+        let millis = duration.as_secs().saturating_mul(1000) + u64::from(duration.subsec_millis());
         self.now().saturating_add(millis)
     }
 
     fn millis(&self, at: Instant) -> Millis {
-        Millis::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(NEVER)
+        let since = at.saturating_duration_since(self.started);
+        since.as_secs() * 1000 + Millis::from(since.subsec_millis())
     }
 
     /// A timer that is not set.

@@ -22,23 +22,30 @@ pub(crate) struct Tunnel<'a, F: Front> {
     pub(crate) backend_ended: bool,
 }
 
-/// One direction stands still.
-struct Still;
+/// How a direction ended before its time: whose fault it is.
+type Broken = Outcome;
+
+const CLIENT: Broken = Outcome::ClientGone;
+const BACKEND: Broken = Outcome::AnswerCut;
 
 impl<F: Front> Tunnel<'_, F> {
-    /// Runs the tunnel to its end.
+    /// Runs the tunnel to its end. Where that is not the end of both sides, both see a reset.
     pub(crate) async fn run(mut self) -> Outcome {
         self.front.become_tunnel();
         self.upstream.body = crate::body::Body::UntilClose;
-        std::future::poll_fn(|cx| self.poll(cx)).await
+        let outcome = std::future::poll_fn(|cx| self.poll(cx)).await;
+        if outcome != Outcome::Ok {
+            self.upstream.wire.socket.reset_on_close();
+        }
+        outcome
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         let up = self.poll_up(cx);
         let down = self.poll_down(cx);
         match (up, down) {
-            (Poll::Ready(Err(Still)), _) | (_, Poll::Ready(Err(Still))) => {
-                return Poll::Ready(Outcome::ClientGone);
+            (Poll::Ready(Err(broken)), _) | (_, Poll::Ready(Err(broken))) => {
+                return Poll::Ready(broken);
             }
             _ if self.client_ended && self.backend_ended => return Poll::Ready(Outcome::Ok),
             _ => {}
@@ -52,27 +59,27 @@ impl<F: Front> Tunnel<'_, F> {
         Poll::Pending
     }
 
-    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Still>> {
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         while !self.client_ended {
-            std::task::ready!(self.upstream.wire.poll_flush(cx)).map_err(|_| Still)?;
+            std::task::ready!(self.upstream.wire.poll_flush(cx)).map_err(|_| BACKEND)?;
             let mut window = self.worker.window.borrow_mut();
             let limit = self.worker.read_limit();
-            std::task::ready!(self.front.poll_pull(cx, &mut window, limit)).map_err(|_| Still)?;
+            std::task::ready!(self.front.poll_pull(cx, &mut window, limit)).map_err(|_| CLIENT)?;
             if window.is_empty() {
                 self.client_ended = true;
                 self.upstream.wire.socket.shutdown_write();
                 break;
             }
             self.record.bytes_in += window.len() as u64;
-            self.upstream.wire.send(cx, window.data()).map_err(|_| Still)?;
+            self.upstream.wire.send(cx, window.data()).map_err(|_| BACKEND)?;
             self.note_progress();
         }
         Poll::Ready(Ok(()))
     }
 
-    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Still>> {
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         loop {
-            std::task::ready!(self.front.poll_flush(cx)).map_err(|_| Still)?;
+            std::task::ready!(self.front.poll_flush(cx)).map_err(|_| CLIENT)?;
             if self.backend_ended {
                 return Poll::Ready(Ok(()));
             }
@@ -81,14 +88,14 @@ impl<F: Front> Tunnel<'_, F> {
             let limit = self.worker.read_limit();
             let upstream = &mut *self.upstream;
             let read = upstream.body.poll_read(cx, &mut upstream.wire, &mut window, limit);
-            std::task::ready!(read).map_err(|_| Still)?;
+            std::task::ready!(read).map_err(|_| BACKEND)?;
             if window.is_empty() {
                 self.backend_ended = true;
                 self.front.end_tunnel();
                 continue;
             }
             self.record.bytes_out += window.len() as u64;
-            self.front.push(cx, &mut Vec::new(), &mut window, None).map_err(|_| Still)?;
+            self.front.push(cx, &mut Vec::new(), &mut window, None).map_err(|_| CLIENT)?;
             self.note_progress();
         }
     }

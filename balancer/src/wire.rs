@@ -107,6 +107,11 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
+    /// Bytes handed to [`Wire::send`] that the kernel has not taken.
+    pub(crate) fn unsent(&self) -> usize {
+        self.held.len() - self.held_from
+    }
+
     /// Whether everything handed to [`Wire::send`] is with the kernel.
     pub(crate) fn is_flushed(&self) -> bool {
         self.held.is_empty()

@@ -108,8 +108,15 @@ impl Worker {
 
     /// Microseconds since `start`. Reads the clock.
     pub(crate) fn since(&self, start: Instant) -> u32 {
-        let elapsed = self.timers.read_clock().saturating_duration_since(start);
-        u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX)
+        self.timers.read_clock();
+        self.elapsed(start)
+    }
+
+    /// Microseconds from `start` to the last clock reading.
+    pub(crate) fn elapsed(&self, start: Instant) -> u32 {
+        let elapsed = self.timers.last_reading().saturating_duration_since(start);
+        let micros = elapsed.as_secs().saturating_mul(1_000_000) + u64::from(elapsed.subsec_micros());
+        u32::try_from(micros).unwrap_or(u32::MAX)
     }
 
     /// Wall-clock time of a monotonic reading.
@@ -164,7 +171,8 @@ impl Worker {
     /// Counts and logs a request that has ended.
     pub(crate) fn finish(&self, view: &View, exchange: &mut Exchange) {
         let record = &exchange.record;
-        let total_us = self.since(record.started);
+        // Whoever waited for the client or the backend has read the clock since.
+        let total_us = self.elapsed(record.started);
         view.sheet.finished(&Finished {
             listener: record.listener,
             route: record.route,

@@ -141,6 +141,18 @@ impl TestClient {
         })
     }
 
+    /// The rest of a body that is expected to be cut: how it ended.
+    #[track_caller]
+    pub fn read_cut_body(&mut self, framing: Framing) -> impl Future<Output = Fault> {
+        within(self.ceiling, async move {
+            let mut body = Body::default();
+            match self.wire.body(framing, &mut body).await {
+                Err(fault) => fault,
+                Ok(()) => panic!("a clean end of {body:?}"),
+            }
+        })
+    }
+
     /// The next head, with its body left unread.
     #[track_caller]
     pub fn read_head(&mut self) -> impl Future<Output = Head> {

@@ -6,6 +6,7 @@
 //! | [`DeafBackend`]         | an address where a connect hangs                                |
 //! | [`TestClient`]          | sends exactly the bytes of the test, reads strictly             |
 //! | [`TestDoor`]            | the program itself, with the configuration of the test          |
+//! | [`crowd`](crowd::crowd)  | many requests over a few connections, and what came back        |
 //! | [`within`], [`CEILING`] | no test waits for ever, and none sleeps                         |
 //!
 //! The two ends share [`wire`], a small strict HTTP/1.1 reader that has nothing in common with
@@ -16,6 +17,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod crowd;
 pub mod door;
 pub mod tidy;
 pub mod wire;

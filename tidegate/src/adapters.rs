@@ -10,6 +10,7 @@ use balancer::stats::Totals;
 use policies::backend::PoolIndex;
 use policies::balance::Rule;
 use policies::health::Verdict;
+use policies::membership::Stage;
 use policies::route::{Action, Location, Target};
 
 use crate::admin::Source;
@@ -86,7 +87,7 @@ impl Source for DoorSource {
             |((name, members), config): ((_, Vec<Member>), &balancer::config::PoolConfig)| {
                 let name: policies::backend::PoolName = name;
                 let load = loads.iter().find(|load| load.pool == name);
-                let in_flight = members.iter().map(in_flight).sum();
+                let in_flight = members.iter().map(Member::in_flight).sum();
                 PoolView {
                     name: name.to_string(),
                     rule: rule_word(config.rule).to_owned(),
@@ -106,9 +107,13 @@ impl Source for DoorSource {
         let totals = self.telemetry.totals();
         let pool = |place: &PoolIndex| snapshot.config.pools[usize::from(place.0)].name.to_string();
         let view = |route: &balancer::config::RouteConfig| {
+            let in_maintenance = route.in_maintenance;
             let route = &route.route;
             let taken = totals.requests.iter().filter(|(key, _)| key.route == route.name);
-            let (action, pools) = describe(&route.action, &pool);
+            let (action, pools) = match in_maintenance {
+                true => ("in maintenance: 503".to_owned(), Vec::new()),
+                false => describe(&route.action, &pool),
+            };
             RouteView {
                 name: route.name.to_string(),
                 when: route.when.to_string(),
@@ -169,7 +174,7 @@ fn backend_view(
             Verdict::Healthy => BackendVerdict::Healthy,
             Verdict::Unhealthy => BackendVerdict::Unhealthy,
         },
-        in_flight: in_flight(member),
+        in_flight: member.in_flight(),
         weight: member.backend.weight,
         requests: counted.map_or(0, |backend| backend.answers()),
         errors: counted.map_or(0, |backend| backend.errors()),
@@ -177,16 +182,14 @@ fn backend_view(
     }
 }
 
-fn in_flight(member: &Member) -> u32 {
-    member.slot.as_ref().map_or(0, |slot| slot.in_flight())
-}
-
 fn state_of(member: &Member) -> BackendState {
-    match member.verdict {
+    match (member.stage, member.verdict) {
+        (Stage::Draining, _) => BackendState::Draining,
+        (Stage::Drained, _) => BackendState::Drained,
         _ if member.slot.is_none() => BackendState::Unresolved,
-        Verdict::Unhealthy => BackendState::Down,
-        Verdict::Unknown => BackendState::Joining,
-        Verdict::Healthy => BackendState::Serving,
+        (_, Verdict::Unhealthy) => BackendState::Down,
+        (Stage::Joining, _) | (_, Verdict::Unknown) => BackendState::Joining,
+        (Stage::Serving, Verdict::Healthy) => BackendState::Serving,
     }
 }
 

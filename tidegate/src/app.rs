@@ -28,6 +28,8 @@ use crate::telemetry::Telemetry;
 
 /// Messages that wait for the roster; senders wait when it is full, and none of them is a worker.
 const MAILBOX: usize = 1024;
+/// Members that drain are looked at so often.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Why the door did not open.
 #[derive(Debug, thiserror::Error)]
@@ -191,12 +193,15 @@ fn watch_backends(roster: &Arc<Roster>, seed: u64, tasks: &mut JoinSet<()>) -> M
     let mut wanted = roster.names();
     let roster = Arc::clone(roster);
     tasks.spawn(async move {
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some(report) = reports.recv() => roster.report(report),
                 Some(news) = resolved.recv() => {
                     roster.resolved(&(news.host, news.port), news.result);
                 }
+                _ = sweep.tick() => roster.sweep(),
                 Ok(()) = wanted.changed() => {
                     send_names.send_replace(to_names(&wanted.borrow_and_update()));
                 }

@@ -48,7 +48,7 @@ pub struct Telemetry {
 struct State {
     meter: LoadMeter,
     loads: Arc<[PoolLoad]>,
-    totals: Arc<Totals>,
+    totals: Totals,
     ticked: Instant,
     /// Requests that ended per second, between the last two ticks.
     rps: f64,
@@ -77,7 +77,7 @@ impl Telemetry {
     pub fn new(registry: Arc<Registry>, door: DoorId, config_hash: &str) -> Arc<Telemetry> {
         let keeper = Arc::new(Keeper::new(keeper::IDLE));
         let now = Instant::now();
-        let totals = Arc::new(registry.totals(now));
+        let totals = registry.totals(now);
         let state = State {
             meter: LoadMeter::new(door, &totals, now),
             loads: Arc::from([]),
@@ -115,17 +115,17 @@ impl Telemetry {
 
     /// Looks at what has happened since the last tick.
     pub fn tick(&self, now: Instant) {
-        let totals = Arc::new(self.registry.totals(now));
+        let totals = self.registry.totals(now);
         let mut state = self.state();
         state.loads = state.meter.read(&totals, now).into();
-        let ended = totals.requests_in_all() - state.totals.requests_in_all();
+        let ended = totals.requests_in_all().saturating_sub(state.totals.requests_in_all());
         let seconds = now.saturating_duration_since(state.ticked).as_secs_f64();
         #[allow(clippy::cast_precision_loss)] // a second's worth of requests
         let rps = ended as f64 / seconds.max(0.001);
         state.rps = rps;
         state.busy = busy(&state.totals, &totals, now.saturating_duration_since(state.ticked));
-        (state.totals, state.ticked) = (Arc::clone(&totals), now);
         self.set_counters(&totals, &state.log_drops);
+        (state.totals, state.ticked) = (totals, now);
         if now.saturating_duration_since(state.tidied) >= TIDY_AFTER {
             state.tidied = now;
             drop(state);
@@ -143,9 +143,9 @@ impl Telemetry {
         self.state().rps
     }
 
-    /// All counts as of the last tick.
-    pub fn totals(&self) -> Arc<Totals> {
-        Arc::clone(&self.state().totals)
+    /// Everything counted until now.
+    pub fn totals(&self) -> Totals {
+        self.registry.totals(Instant::now())
     }
 
     /// Counts the losses of this access log from now on, beside those of earlier ones.

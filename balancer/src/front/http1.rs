@@ -120,9 +120,10 @@ impl Http1Front {
         self.keep_alive && self.body.is_done()
     }
 
-    /// Whether the peer may still be sending bytes that nobody will read.
-    pub(crate) fn owes_body(&self) -> bool {
-        !self.body.is_done()
+    /// Whether the client is sending, or has sent, bytes that nobody will read: the rest of a body,
+    /// or requests behind the last one that is answered.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.body.is_done() || self.wire.has_stash()
     }
 
     fn send_piece(
@@ -164,7 +165,10 @@ impl Front for Http1Front {
     fn encode(&mut self, answer: &Answer<'_>, out: &mut Vec<u8>) {
         let http10 = self.version == Version::Http10;
         if answer.is_interim() {
-            answer.write_interim(out);
+            // RFC 9110 §15.2: never to a client that does not know them.
+            if !http10 {
+                answer.write_interim(out);
+            }
             return;
         }
         let framing = match answer.framing {
@@ -211,6 +215,10 @@ impl Front for Http1Front {
         self.wire.poll_flush(cx)
     }
 
+    fn unsent(&self) -> usize {
+        self.wire.unsent()
+    }
+
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.wire.socket.poll_reset(cx)
     }
@@ -232,22 +240,14 @@ impl Front for Http1Front {
 }
 
 impl Http1Front {
-    /// After the last answer on a connection whose client may still be sending: tells it that
-    /// nothing more will come and reads on for a while, because closing at once would send a
-    /// reset that can overtake the answer (RFC 9112 §9.6).
-    pub(crate) fn poll_linger(
-        &mut self,
-        cx: &mut Context<'_>,
-        window: &mut Window,
-        left: &mut usize,
-    ) -> Poll<()> {
-        while *left > 0 {
-            window.clear();
-            match ready!(self.wire.poll_more(cx, window, *left)) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => *left -= count,
-            }
+    /// Reads what nobody wants; false at the end of it.
+    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>, window: &mut Window) -> Poll<bool> {
+        window.clear();
+        // In the poll set, so that a client that never pauses leaves the others their turns.
+        if self.wire.socket.watch().is_err() {
+            return Poll::Ready(false);
         }
-        Poll::Ready(())
+        let read = ready!(self.wire.poll_more(cx, window, usize::MAX));
+        Poll::Ready(read.is_ok_and(|count| count > 0))
     }
 }

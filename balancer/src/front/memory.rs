@@ -74,6 +74,10 @@ impl Front for MemoryFront {
         Poll::Ready(Ok(()))
     }
 
+    fn unsent(&self) -> usize {
+        0
+    }
+
     fn poll_reset(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }

@@ -80,7 +80,9 @@ pub(crate) fn report(text: &str, address: &str, verdict: Verdict) -> Report {
 /// A roster whose backends have all passed, where they have an address.
 pub(crate) fn healthy(config: DoorConfig) -> Roster {
     let roster = Roster::new(Arc::new(config));
-    for target in Arc::clone(&roster.targets().borrow()).iter() {
+    // Not borrowed any longer: the roster may want to write the list.
+    let targets = Arc::clone(&roster.targets().borrow());
+    for target in targets.iter() {
         let (key, address) = (target.key.clone(), target.address);
         let verdict = Verdict::Healthy;
         roster.report(Report { key, address, verdict, reason: None, probe_ms: 1 });

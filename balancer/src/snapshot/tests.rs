@@ -23,70 +23,71 @@ fn nobody_enters_a_slot_before_it_is_given_a_cap() {
 }
 
 #[test]
-fn four_threads_never_exceed_a_cap_and_always_reach_it() {
-    const CAP: u32 = 5;
+fn four_threads_never_exceed_a_cap() {
+    // One place and two or more cores: any two that overlap are too many.
     let slot = slot();
-    slot.set_max_concurrency(Some(CAP));
-    let (barrier, inside) = (Barrier::new(THREADS), AtomicU32::new(0));
+    slot.set_max_concurrency(Some(1));
+    let (start, inside, most) = (Barrier::new(THREADS), AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                for _ in 0..2_000 {
-                    barrier.wait();
-                    let mut entered = 0;
-                    while slot.try_enter() {
-                        entered += 1;
+                start.wait();
+                for _ in 0..500_000 {
+                    if slot.try_enter() {
+                        let now = inside.fetch_add(1, Ordering::SeqCst) + 1;
+                        most.fetch_max(now.max(slot.in_flight()), Ordering::SeqCst);
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        slot.leave();
                     }
-                    inside.fetch_add(entered, Ordering::SeqCst);
-                    barrier.wait();
-                    assert_eq!(inside.load(Ordering::SeqCst), CAP);
-                    barrier.wait();
-                    inside.fetch_sub(entered, Ordering::SeqCst);
-                    (0..entered).for_each(|_| slot.leave());
                 }
             });
         }
     });
-    assert!(slot.is_idle());
+    assert_eq!(most.into_inner(), 1);
+    assert!(slot.is_idle() && slot.try_enter() && !slot.try_enter());
 }
 
-/// Threads enter and leave while one closes; once it has seen the slot idle, none may be inside.
-#[track_caller]
-fn check_closing(cap: Option<u32>) {
+/// Threads enter and leave while one closes; how often one was inside after the slot was seen idle.
+fn late_entries(cap: Option<u32>) -> u32 {
+    const ROUNDS: usize = 500;
     let slot = slot();
     let (barrier, is_over) = (Barrier::new(THREADS), AtomicBool::new(false));
+    // Counted, not asserted: a thread that panics would leave the others at the barrier.
+    let late = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 1..THREADS {
             scope.spawn(|| {
-                for _ in 0..2_000 {
+                for _ in 0..ROUNDS {
                     barrier.wait();
                     while !is_over.load(Ordering::SeqCst) {
                         if slot.try_enter() {
-                            let was_over = is_over.load(Ordering::SeqCst);
+                            late.fetch_add(is_over.load(Ordering::SeqCst).into(), Ordering::SeqCst);
                             slot.leave();
-                            assert!(!was_over, "entered a slot that was closed and idle");
+                        } else {
+                            std::thread::yield_now();
                         }
                     }
                     barrier.wait();
                 }
             });
         }
-        for _ in 0..2_000 {
+        for _ in 0..ROUNDS {
             slot.set_max_concurrency(cap);
             is_over.store(false, Ordering::SeqCst);
             barrier.wait();
             slot.close();
             while !slot.is_idle() {
-                std::hint::spin_loop();
+                std::thread::yield_now();
             }
             is_over.store(true, Ordering::SeqCst);
             barrier.wait();
         }
     });
+    late.into_inner()
 }
 
 #[test]
-fn a_closed_slot_that_was_seen_idle_stays_so() {
-    check_closing(None);
-    check_closing(Some(2));
+fn nobody_is_in_a_closed_slot_that_was_seen_idle() {
+    assert_eq!(late_entries(None), 0);
+    assert_eq!(late_entries(Some(2)), 0);
 }

@@ -300,6 +300,7 @@ fn route(name: &str, action: Action) -> RouteConfig {
     let second = Duration::from_secs(1);
     RouteConfig {
         route: Route { name: name.into(), when: Matcher::All(Vec::new()), action },
+        in_maintenance: false,
         allow: Vec::new(),
         deny: Vec::new(),
         max_body: None,

@@ -262,8 +262,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, told) = tokio::sync::oneshot::channel::<()>();
-        let backend =
-            ToyBackend { name: "amber".into(), field: HeaderValue::from_static("amber") };
+        let backend = ToyBackend { name: "amber".into(), field: HeaderValue::from_static("amber") };
         let served = tokio::spawn(serve(listener, Arc::new(backend), async {
             let _ = told.await;
         }));

@@ -20,7 +20,7 @@
 //! | every word that is shown                    | `text.rs`     |
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ use crate::cli::FAILED;
 use crate::command::{complain, say};
 use crate::config;
 use backends::Backends;
-use client::Client;
+use client::{Client, Place};
 use load::Load;
 use screen::Screen;
 use tally::{Kill, Tally};
@@ -97,44 +97,44 @@ async fn show(args: &Args) -> Result<bool, String> {
     let folder = folder::Folder::new()?;
     let mut backends = Backends::start(&NAMES)?;
     let socket = folder.path().join("admin.sock");
-    let app = open_door(&configuration(&backends, &socket)).await?;
+    let app = open_door(&configuration(&backends.addresses(), &socket)).await?;
     let Some(door) = address_of(&app) else { return Err(text::NO_ADDRESS.to_owned()) };
     say(&text::opening(&backends, door, app.admin().addresses()));
 
     let tally = Arc::new(Tally::new(NAMES.len()));
     let mut story = Story {
-        admin: Client::unix(socket),
-        screen: Screen::new(&tally),
+        admin: Client::new(Place::Unix(socket)),
+        screen: Screen::new(Arc::clone(&tally)),
         tally: Arc::clone(&tally),
         pace: Pace::of(args.fast),
         load: None,
         seen: Vec::new(),
-        notices: Vec::new(),
     };
     let told = tokio::select! {
-        told = story.tell(&mut backends, door, usize::from(args.kill)) => told.map(|()| true),
-        _ = interrupt.recv() => Ok(false),
-        _ = terminate.recv() => Ok(false),
+        told = story.tell(&mut backends, door, usize::from(args.kill)) => told.map(Some),
+        _ = interrupt.recv() => Ok(None),
+        _ = terminate.recv() => Ok(None),
     };
-    story.screen.close();
     if let Some(load) = story.load.take() {
         load.stop().await;
     }
     let (_hurry, hurried) = watch::channel(false);
     app.stop(DRAIN_LIMIT, hurried).await;
     drop(backends);
-    let is_whole = told?;
-    let result = tally.result();
-    say(&text::summary(&result, &story.notices, &NAMES, is_whole));
-    Ok(result.failures.is_empty())
+
+    let sum = tally.sum();
+    say(&text::summary(&sum, &NAMES));
+    let absences = told?;
+    say(&text::verdict(&sum, absences.as_deref(), &NAMES));
+    Ok(sum.failures.is_empty())
 }
 
 /// The configuration of the door, with the addresses that are known only now.
-fn configuration(backends: &Backends, socket: &std::path::Path) -> String {
-    let entry = |(name, address): (&str, SocketAddr)| {
+fn configuration(backends: &[(&str, SocketAddr)], socket: &Path) -> String {
+    let entry = |(name, address): &(&str, SocketAddr)| {
         format!("    {{ id = \"{name}\", address = \"{address}\" }},\n")
     };
-    let entries: String = backends.addresses().map(entry).collect();
+    let entries: String = backends.iter().map(entry).collect();
     let socket = toml::Value::String(socket.to_string_lossy().into_owned()).to_string();
     include_str!("demo/door.toml")
         .replace("@BACKENDS@", &format!("[\n{entries}]"))
@@ -166,21 +166,21 @@ struct Pace {
 impl Pace {
     fn of(is_fast: bool) -> Pace {
         let ms = Duration::from_millis;
-        match is_fast {
-            true => Pace { before: ms(800), without: ms(500), after: ms(700) },
-            false => Pace { before: ms(6_000), without: ms(5_000), after: ms(6_000) },
+        if is_fast {
+            Pace { before: ms(800), without: ms(500), after: ms(700) }
+        } else {
+            Pace { before: ms(6_000), without: ms(5_000), after: ms(6_000) }
         }
     }
 }
 
-/// One backend's death and return, as the door saw it.
+/// What the door saw of one backend's death and return.
 #[derive(Debug, Clone, Copy)]
-struct Notice {
-    backend: usize,
+struct Absence {
     /// From SIGKILL until its state was `down`.
-    down_after: Option<Duration>,
-    /// From its start until its state was `serving`.
-    back_after: Option<Duration>,
+    down_after: Duration,
+    /// From its new start until its state was `serving`.
+    back_after: Duration,
 }
 
 /// The part of the demo that one can watch.
@@ -190,38 +190,98 @@ struct Story {
     tally: Arc<Tally>,
     pace: Pace,
     load: Option<Load>,
-    /// The backends at the last look.
+    /// The backends at the last look, in the order of [`NAMES`].
     seen: Vec<BackendView>,
-    notices: Vec<Notice>,
 }
 
 impl Story {
+    /// From the first request to the last, with the death of the first `victims` in between.
     async fn tell(
         &mut self,
         backends: &mut Backends,
         door: SocketAddr,
         victims: usize,
-    ) -> Result<(), String> {
-        self.expect(text::WAIT_ALL_SERVING, |seen| all(seen, 0.., BackendState::Serving)).await?;
-        self.screen.event(text::ALL_SERVING);
+    ) -> Result<Vec<Absence>, String> {
+        self.until(NAMES.len(), BackendState::Serving).await?;
         self.load = Some(Load::start(door, Arc::clone(&self.tally))?);
         self.hold(self.pace.before).await?;
-        self.kill(backends, victims).await?;
-        self.hold(self.pace.without).await?;
-        self.revive(backends, victims).await?;
-        self.hold(self.pace.after).await
-    }
 
-    async fn kill(&mut self, backends: &mut Backends, victims: usize) -> Result<(), String> {
         let asked = Instant::now();
-        for victim in 0..victims {
+        for (victim, name) in NAMES.iter().enumerate().take(victims) {
             let pid = backends.kill(victim)?;
-            self.screen.event(&text::killed(NAMES[victim], pid));
+            self.screen.event(&text::killed(name, pid));
         }
         self.tally.killed(Kill { asked, done: Instant::now() });
-        for backend in 0..victims {
-            self.expect(text::WAIT_DOWN, |seen| all(seen, backend.., BackendState::Down)).await?;
+        let down = self.until(victims, BackendState::Down).await?;
+        self.hold(self.pace.without).await?;
+
+        for (victim, name) in NAMES.iter().enumerate().take(victims) {
+            let pid = backends.revive(victim)?;
+            self.screen.event(&text::revived(name, pid));
+        }
+        let back = self.until(victims, BackendState::Serving).await?;
+        let returned = Instant::now();
+        self.hold(self.pace.after).await?;
+        if let Some(idle) = (0..victims).find(|victim| !self.tally.has_served(*victim, returned)) {
+            return Err(text::idle(NAMES[idle]));
+        }
+        let absences = down.into_iter().zip(back);
+        Ok(absences.map(|(down_after, back_after)| Absence { down_after, back_after }).collect())
+    }
+
+    /// Looks until the first `count` backends are in this state; how long each took.
+    async fn until(&mut self, count: usize, state: BackendState) -> Result<Vec<Duration>, String> {
+        let began = Instant::now();
+        let mut found = vec![None; count];
+        while let Some(missing) = found.iter().position(Option::is_none) {
+            if began.elapsed() > CEILING {
+                return Err(text::in_vain(NAMES[missing], state, self.seen.get(missing)));
+            }
+            self.look().await?;
+            for (place, found) in found.iter_mut().enumerate() {
+                if found.is_none() && self.seen.get(place).is_some_and(|b| b.state == state) {
+                    *found = Some(began.elapsed());
+                    self.screen.event(&text::became(NAMES[place], state, began.elapsed()));
+                }
+            }
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Goes on looking for so long.
+    async fn hold(&mut self, length: Duration) -> Result<(), String> {
+        let began = Instant::now();
+        while began.elapsed() < length {
+            self.look().await?;
         }
         Ok(())
+    }
+
+    /// Asks the door how its backends are, and shows it.
+    async fn look(&mut self) -> Result<(), String> {
+        self.seen = self.admin.backends().await.map_err(|why| text::no_view(&why))?;
+        if self.load.is_some() {
+            self.screen.draw(&self.seen);
+        }
+        tokio::time::sleep(LOOK).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_configuration_has_no_problem_wherever_the_socket_is() {
+        for socket in ["/tmp/a/admin.sock", "/tmp/it's \"quoted\"/admin.sock"] {
+            let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+            let entries = [("amber", address(1)), ("blue", address(2))];
+            let loaded = config::parse("demo.toml", &configuration(&entries, Path::new(socket)));
+            assert!(loaded.problems.is_empty(), "{}", config::render_text(&loaded.problems));
+            let config = loaded.config.unwrap();
+            assert_eq!(config.admin.unix.as_deref(), Some(Path::new(socket)));
+            assert_eq!(config.door.pools[0].backends.len(), 2);
+        }
     }
 }

@@ -14,7 +14,7 @@ use policies::route::{Action, Fields, Location, Request, RouteTable, Target, Ver
 
 use super::{complain, say};
 use crate::cli::{ConfigFile, INVALID_CONFIG};
-use crate::config;
+use crate::config::{self, Config};
 
 /// The request to ask about.
 #[derive(Debug, clap::Args)]
@@ -53,7 +53,7 @@ pub fn main(args: Args) -> ExitCode {
         complain(&config::render_text(&loaded.problems));
         return ExitCode::from(INVALID_CONFIG);
     };
-    match explain(&config.door, &asked) {
+    match explain(config, &asked) {
         Ok(text) => {
             say(&text);
             ExitCode::SUCCESS
@@ -127,9 +127,8 @@ impl Asked {
     }
 }
 
-fn explain(door: &DoorConfig, asked: &Asked) -> Result<String, String> {
-    let listener = listener(door, asked)?;
-    let name = asked.listener.as_deref().or(listener.map(|l| &*l.name)).unwrap_or_default();
+fn explain(config: &Config, asked: &Asked) -> Result<String, String> {
+    let (name, listener) = listener(config, asked)?;
     let rules = listener.map_or(PathRules::default(), |listener| listener.path_rules);
     let mut path = Vec::new();
     let path = match normal::path(asked.path.as_bytes(), rules, &mut path) {
@@ -156,28 +155,50 @@ fn explain(door: &DoorConfig, asked: &Asked) -> Result<String, String> {
         fields: &asked.headers,
     };
     let mut text = format!(
-        "{} {} for host `{}` from {} by listener `{name}`\n",
+        "{} {} for {} from {} by listener `{name}`{}\n",
         asked.method,
         String::from_utf8_lossy(&path),
-        String::from_utf8_lossy(&host),
+        if host.is_empty() { "no host".into() } else { format!("host `{}`", asked_host(&host)) },
         asked.client,
+        if listener.is_none() { " (not opened yet)" } else { "" },
     );
     if let Some(refusal) = listener.and_then(|l| before_routes(l, asked.client)) {
         let _ = writeln!(text, "{refusal}");
         return Ok(text);
     }
-    verdicts(door, &request, &mut text);
+    verdicts(&config.door, &request, &mut text);
     Ok(text)
 }
 
-fn listener<'a>(door: &'a DoorConfig, asked: &Asked) -> Result<Option<&'a ListenerConfig>, String> {
-    let Some(name) = &asked.listener else { return Ok(door.listeners.first()) };
-    match door.listeners.iter().find(|listener| *listener.name == **name) {
-        Some(listener) => Ok(Some(listener)),
-        None => {
-            let known: Vec<&str> = door.listeners.iter().map(|listener| &*listener.name).collect();
-            Err(format!("no listener `{name}` is open; there are: {}", known.join(", ")))
+fn asked_host(host: &[u8]) -> String {
+    String::from_utf8_lossy(host).into_owned()
+}
+
+/// The listener to ask by: the one that is named, else one that routes, open or not.
+fn listener<'a>(
+    config: &'a Config,
+    asked: &'a Asked,
+) -> Result<(&'a str, Option<&'a ListenerConfig>), String> {
+    let open = &config.door.listeners;
+    let closed = &config.closed_listeners;
+    if let Some(name) = &asked.listener {
+        if closed.contains(name) {
+            return Ok((name, None));
         }
+        let Some(found) = open.iter().find(|listener| *listener.name == **name) else {
+            let known = open.iter().map(|listener| &*listener.name);
+            let known: Vec<&str> = known.chain(closed.iter().map(String::as_str)).collect();
+            return Err(format!("there is no listener `{name}`; there are: {}", known.join(", ")));
+        };
+        return Ok((name, Some(found)));
+    }
+    let routing = open.iter().find(|listener| listener.redirect_to_https.is_none());
+    match (routing, closed.first(), open.first()) {
+        (Some(listener), _, _) | (None, None, Some(listener)) => {
+            Ok((&listener.name, Some(listener)))
+        }
+        (None, Some(name), _) => Ok((name, None)),
+        (None, None, None) => Err("the configuration has no listener".to_owned()),
     }
 }
 
@@ -216,6 +237,9 @@ fn verdicts(door: &DoorConfig, request: &Request<'_, Headers>, text: &mut String
         None => "no route matches: 404".to_owned(),
         Some(config) if !may(&config.allow, &config.deny, request.client) => {
             format!("403: route `{}` does not let {} in", config.route.name, request.client)
+        }
+        Some(config) if config.in_maintenance => {
+            format!("503: route `{}` is in maintenance", config.route.name)
         }
         Some(config) => format!("route `{}` {}", config.route.name, outcome(door, config)),
     };
@@ -274,7 +298,7 @@ mod tests {
     #[track_caller]
     fn check(url: &str, client: &str, expected: &str) {
         let loaded = config::parse("test.toml", CONFIG);
-        let door = &loaded.config.as_ref().unwrap().door;
+        let config = loaded.config.as_ref().unwrap();
         let args = Args {
             method: "GET".into(),
             url: url.into(),
@@ -283,7 +307,7 @@ mod tests {
             listener: None,
             config: None,
         };
-        let text = explain(door, &Asked::new(&args).unwrap()).unwrap();
+        let text = explain(config, &Asked::new(&args).unwrap()).unwrap();
         assert_eq!(text.lines().last().unwrap(), expected, "{text}");
     }
 

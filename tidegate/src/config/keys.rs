@@ -126,6 +126,8 @@ pub(crate) enum Kind {
     HostName,
     /// `"/a/b"`
     Path,
+    /// `"/a/b"`, or the `"*"` of `OPTIONS *`
+    WholePath,
     /// A regular expression.
     Regex,
     /// `"GET"`

@@ -147,6 +147,7 @@ fn single(kind: &Kind) -> Value {
         Kind::Factor => "^[0-9]+(\\.[0-9]+)?x$",
         Kind::ListenAddress | Kind::BackendAddress => ":[0-9]+$",
         Kind::Path => "^/",
+        Kind::WholePath => "^(/|\\*$)",
         Kind::Location => "^(/|https?://)",
         Kind::LogTarget => "^(stdout$|file:///|cloudwatch://)",
         _ => return json!({ "type": "string", "minLength": 1 }),

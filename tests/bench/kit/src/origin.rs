@@ -10,7 +10,8 @@
 //! | `/s...`   | none: nothing more is read from that connection               |
 //! | any other | 128 bytes                                                     |
 //!
-//! Request bodies, with Content-Length or chunked, are read and thrown away.
+//! Request bodies, with Content-Length or chunked, are read and thrown away, and answered with
+//! 128 bytes at their end.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -154,6 +155,8 @@ struct Conn {
     skip: u64,
     /// Within a chunked request body.
     in_chunks: bool,
+    /// A request body was begun that is not answered yet.
+    owes_answer: bool,
     /// Asked not to read any more.
     is_stalled: bool,
     /// What did not fit into the socket, sent before anything else.
@@ -165,8 +168,9 @@ struct Conn {
 impl Conn {
     fn new(socket: OwnedFd, port: u16) -> Conn {
         let (unread, unsent) = (Vec::new(), Vec::new());
-        let (is_stalled, in_chunks) = (false, false);
-        Conn { socket, port, unread, skip: 0, in_chunks, is_stalled, unsent, large_left: 0 }
+        let (is_stalled, in_chunks, owes_answer) = (false, false, false);
+        let (skip, large_left) = (0, 0);
+        Conn { socket, port, unread, skip, in_chunks, owes_answer, is_stalled, unsent, large_left }
     }
 
     /// Reads until the socket is drained; false at its end.
@@ -203,10 +207,14 @@ impl Conn {
                 let skipped = self.skip.min(rest.len() as u64);
                 self.skip -= skipped;
                 at += skipped as usize;
+                if self.skip == 0 && self.owes_answer && !self.in_chunks {
+                    self.owes_answer = false;
+                    self.send(&answers.small)?;
+                }
             } else if self.in_chunks {
                 let Some(end) = rest.iter().position(|&byte| byte == b'\n') else { break };
                 at += end + 1;
-                self.chunk(&rest[..end], answers)?;
+                self.chunk(&rest[..end])?;
             } else {
                 let Some(end) = head_end(rest) else { break };
                 at += end;
@@ -217,27 +225,25 @@ impl Conn {
     }
 
     /// One chunk-size line. Trailers are not expected.
-    fn chunk(&mut self, line: &[u8], answers: &Answers) -> io::Result<()> {
+    fn chunk(&mut self, line: &[u8]) -> io::Result<()> {
         let line = std::str::from_utf8(line).unwrap_or("0");
         let size = line.split(';').next().unwrap_or("0").trim();
         let size = u64::from_str_radix(size, 16).map_err(io::Error::other)?;
-        self.skip = size + 2;
-        if size == 0 {
-            self.in_chunks = false;
-            self.send(&answers.small)?;
-        }
+        self.skip = size + 2; // With the line end behind the chunk, or behind the last one.
+        self.in_chunks = size > 0;
         Ok(())
     }
 
     fn request(&mut self, head: &[u8], answers: &Answers) -> io::Result<()> {
-        let is_get = head.starts_with(b"G");
-        if !is_get && let Some(length) = field(head, "Content-Length") {
-            self.skip = number(length);
-        } else if !is_get && field(head, "Transfer-Encoding").is_some() {
-            self.in_chunks = true;
-            return Ok(()); // Answered after the last chunk.
-        }
         let slash = head.iter().position(|&byte| byte == b'/').unwrap_or(0);
+        if !head.starts_with(b"G") && head.get(slash + 1) != Some(&b's') {
+            self.skip = field(head, "Content-Length").map_or(0, number);
+            self.in_chunks = field(head, "Transfer-Encoding").is_some();
+            self.owes_answer = self.skip > 0 || self.in_chunks;
+            if self.owes_answer {
+                return Ok(());
+            }
+        }
         match &head[slash + 1..] {
             [b'm', ..] => self.send(&answers.medium),
             [b'c', ..] => self.send(&answers.chunked),

@@ -88,8 +88,9 @@ fn route(
     idle_keys(build, view);
     let headers = view.view("headers");
     let retries = view.view("retries").or(defaults.view("retries"));
-    let mut route = RouteConfig {
+    RouteConfig {
         route: Route { name: name.into(), when, action: action(build, node, view, pools) },
+        in_maintenance: view.flag("maintenance"),
         allow: access.allow,
         deny: access.deny,
         max_body: max_body(view.view("limits")),
@@ -99,11 +100,7 @@ fn route(
         timeouts: timeouts(build, view.view("timeouts").or(defaults.view("timeouts"))),
         retries: Retries { max: retries.integer("max").unwrap_or_default() },
         sticky: sticky(build, view, name),
-    };
-    if view.flag("maintenance") {
-        close_for_maintenance(&mut route);
     }
-    route
 }
 
 fn action(build: &mut Build<'_>, node: &Node, view: View<'_>, pools: &PoolNames<'_>) -> Action {
@@ -145,28 +142,20 @@ fn respond(build: &mut Build<'_>, view: View<'_>) -> Action {
     }
 }
 
-const MAINTENANCE: &str = "<!doctype html><meta charset=\"utf-8\"><title>Maintenance</title>\
-                           <p>This service is being maintained. Please come back in a moment.\n";
-
-fn close_for_maintenance(route: &mut RouteConfig) {
-    route.route.action = Action::Respond {
-        status: 503,
-        body: MAINTENANCE.as_bytes().into(),
-        content_type: "text/html; charset=utf-8".into(),
-    };
-    route.response_headers.set.push(("retry-after".into(), "120".into()));
-    route.response_headers.set.push(("cache-control".into(), "no-store".into()));
-}
-
 /// Stands before all other routes while `[site] maintenance` is on.
 pub(super) fn maintenance_of_site() -> RouteConfig {
     let nothing = View::new(&crate::config::keys::routes::TIMEOUTS, None);
-    let mut route = RouteConfig {
+    RouteConfig {
         route: Route {
             name: "maintenance".into(),
             when: Matcher::All(Vec::new()),
-            action: Action::Redirect { location: Location::To("/".into()), status: 308 },
+            action: Action::Respond {
+                status: 503,
+                body: Arc::from([]),
+                content_type: "text/plain".into(),
+            },
         },
+        in_maintenance: true,
         allow: Vec::new(),
         deny: Vec::new(),
         max_body: None,
@@ -176,9 +165,7 @@ pub(super) fn maintenance_of_site() -> RouteConfig {
         timeouts: limits(nothing),
         retries: Retries { max: 0 },
         sticky: None,
-    };
-    close_for_maintenance(&mut route);
-    route
+    }
 }
 
 fn rewrite(build: &mut Build<'_>, view: View<'_>, when: &Matcher) -> Option<Rewrite> {

@@ -25,7 +25,7 @@ pub(crate) fn expected(kind: &Kind) -> String {
         Kind::Cidr => "an address block such as \"10.0.0.0/8\"",
         Kind::Host => "a host such as \"www.example.org\" or \"*.example.org\"",
         Kind::HostName => "a host name such as \"www.example.org\"",
-        Kind::Path => "a path such as \"/api/\"",
+        Kind::Path | Kind::WholePath => "a path such as \"/api/\"",
         Kind::Regex => "a regular expression",
         Kind::Method => "a method such as \"GET\"",
         Kind::HeaderName => "a header name such as \"x-site\"",
