@@ -159,11 +159,11 @@ impl Passage<'_> {
     /// A session that is not bound to this backend yet is bound by the answer.
     fn bind_session(&self, exchange: &mut Exchange, lease: &Lease) {
         let Some(sticky) = &self.route.sticky else { return };
-        let id = &lease.0.slot.key.backend.0;
+        let key = &lease.0.slot.key;
         let now = self.worker.unix_seconds();
         let bound = sticky::named_backend(exchange, sticky, now);
-        exchange.set_cookie = (bound.as_deref() != Some(id.as_bytes()))
-            .then(|| sticky::set_cookie(sticky, id, now));
+        let is_bound = bound.is_some_and(|name| sticky::is_named(key, &name));
+        exchange.set_cookie = (!is_bound).then(|| sticky::set_cookie(sticky, key, now));
     }
 
     fn write_head(&self, exchange: &mut Exchange, lease: &Lease) {

@@ -95,7 +95,8 @@ async fn next_request(
         let listener = &view.snapshot.config.listeners[usize::from(client.listener)];
         (limits_of(listener), listener.idle_timeout, listener.request_head_timeout)
     };
-    timer.set(idle);
+    // Who has no place is not kept for long.
+    timer.set(if client.place.is_some() { idle } else { head.min(idle) });
     std::future::poll_fn(|cx| poll_request(worker, front, timer, client, &limits, head, cx)).await
 }
 

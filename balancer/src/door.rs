@@ -9,9 +9,10 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::access_log::AccessLog;
 use crate::config::DoorConfig;
-use crate::listener::{Limits, Listener, Sockets};
+use crate::listener::{Limits, Listener};
 use crate::roster::Roster;
 use crate::shared::{Shared, Stage};
+use crate::sockets::Sockets;
 use crate::stats::Registry;
 use crate::worker;
 
@@ -118,7 +119,11 @@ fn deal(config: &DoorConfig, sockets: Sockets, max_connections: u32) -> Vec<Vec<
         for socket in groups.into_iter().flat_map(|group| group.into_iter().enumerate()) {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             let (worker, socket) = socket;
-            dealt[worker].push(Listener { index, socket, limits: Arc::clone(&limits) });
+            dealt[worker % config.workers].push(Listener {
+                index,
+                socket,
+                limits: Arc::clone(&limits),
+            });
         }
     }
     dealt

@@ -1,4 +1,4 @@
-//! Listening sockets: made before any worker runs, accepted from by one worker each.
+//! Accepting: one listening socket per worker and address, and a listener's limits over all of them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,130 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::net::SocketFlags;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 use crate::config::ListenerConfig;
 use crate::connection::{self, Client};
 use crate::worker::Worker;
-
-/// Connections that wait to be accepted, per socket; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
-
-/// A socket could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Somebody else listens there.
-    #[error("listener `{listener}`: {address} is in use by another program; stop it or change `bind`")]
-    InUse {
-        /// `[listeners.NAME]`
-        listener: Arc<str>,
-        /// As configured.
-        address: SocketAddr,
-    },
-    /// A port below 1024 without the right to it.
-    #[error(
-        "listener `{listener}`: {address} may not be opened by this user; grant \
-         CAP_NET_BIND_SERVICE (contrib/tidegate.service does) or use a port from 1024 up"
-    )]
-    Forbidden {
-        /// `[listeners.NAME]`
-        listener: Arc<str>,
-        /// As configured.
-        address: SocketAddr,
-    },
-    /// This machine has no such address.
-    #[error("listener `{listener}`: this machine has no address {}; change `bind`", address.ip())]
-    NoSuchAddress {
-        /// `[listeners.NAME]`
-        listener: Arc<str>,
-        /// As configured.
-        address: SocketAddr,
-    },
-    /// Anything else.
-    #[error("listener `{listener}`: {address} could not be opened")]
-    Other {
-        /// `[listeners.NAME]`
-        listener: Arc<str>,
-        /// As configured.
-        address: SocketAddr,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// The sockets of all listeners: `workers` of them per address.
-pub struct Sockets {
-    /// By listener, then by address, then by worker.
-    pub(crate) by_listener: Vec<Vec<Vec<TcpListener>>>,
-}
-
-impl Sockets {
-    /// Opens every address of every listener, one socket per worker, or nothing: the first that
-    /// fails closes all again before any client can have connected.
-    pub fn bind(listeners: &[ListenerConfig], workers: usize) -> Result<Sockets, BindError> {
-        let by_listener = listeners
-            .iter()
-            .map(|listener| {
-                let bind = |address: &SocketAddr| {
-                    bind_group(*address, workers).map_err(|e| explain(&listener.name, *address, e))
-                };
-                listener.bind.iter().map(bind).collect()
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Sockets { by_listener })
-    }
-
-    /// The addresses that are really open, by listener: a configured port 0 has become a number.
-    pub fn addresses(&self) -> Vec<Vec<SocketAddr>> {
-        let address = |group: &Vec<TcpListener>| group.first()?.local_addr().ok();
-        self.by_listener.iter().map(|groups| groups.iter().filter_map(address).collect()).collect()
-    }
-}
-
-fn bind_group(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    // A first socket without SO_REUSEPORT finds out whether another program listens there:
-    // with it, a second door of the same user would silently take half of the connections.
-    // It only binds: a socket that listened could already hold a connection when it is closed.
-    let probe = open(address, false)?;
-    let port = probe.local_addr()?.as_socket().map_or(address.port(), |bound| bound.port());
-    drop(probe);
-    let address = SocketAddr::new(address.ip(), port);
-    let listen = |_| {
-        let socket = open(address, true)?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    (0..workers).map(listen).collect()
-}
-
-fn open(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // `[::]` and `0.0.0.0` may both be listed; a dual-stack socket would make them clash.
-        socket.set_only_v6(true)?;
-    }
-    if is_shared {
-        socket.set_reuse_port(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    // Accepted sockets inherit it: no call per connection.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
-fn explain(listener: &Arc<str>, address: SocketAddr, source: io::Error) -> BindError {
-    let listener = Arc::clone(listener);
-    match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { listener, address },
-        io::ErrorKind::PermissionDenied => BindError::Forbidden { listener, address },
-        io::ErrorKind::AddrNotAvailable => BindError::NoSuchAddress { listener, address },
-        _ => BindError::Other { listener, address, source },
-    }
-}
 
 /// One listener's limits, exact over all workers.
 pub(crate) struct Limits {

@@ -124,18 +124,20 @@ impl Passage<'_> {
     /// A place on a backend of the first pool that has one.
     fn pick(&self, exchange: &mut Exchange, pools: &[PoolIndex]) -> Result<Lease, Outcome> {
         let now = self.worker.timers.now();
+        if let Some(lease) = self.pick_bound(exchange, pools) {
+            return Ok(lease);
+        }
         let mut none = Outcome::NoHealthyBackend;
         for pool in pools {
-            let place = usize::from(pool.0);
+            // A further attempt is no new demand, unless another pool takes it.
             if exchange.record.attempts == 0 {
-                if let Some(refused) = exchange.record.pool {
-                    self.view.sheet.refused(refused);
-                }
-                self.view.sheet.arrived(pool.0);
+                self.ask(exchange, *pool);
             }
-            exchange.record.pool = Some(pool.0);
-            match self.pick_in(exchange, place, now) {
-                Ok(lease) => return Ok(lease),
+            match self.pick_in(exchange, usize::from(pool.0), now) {
+                Ok(lease) => {
+                    self.ask(exchange, *pool);
+                    return Ok(lease);
+                }
                 Err(NoPick::NoneFree) => none = Outcome::Full,
                 Err(NoPick::NoneEligible) => {}
             }
@@ -143,15 +145,31 @@ impl Passage<'_> {
         Err(none)
     }
 
-    fn pick_in(&self, exchange: &Exchange, pool: usize, now: Millis) -> Result<Lease, NoPick> {
-        if let Some(sticky) = &self.route.sticky
-            && let Some(id) = sticky::named_backend(exchange, sticky, self.worker.unix_seconds())
-            && let Some(local) = self.view.named(pool, &id)
-            && !exchange.was_tried(local.slot.id)
-            && let Some(lease) = Lease::take(local)
-        {
-            return Ok(lease);
+    /// A place on the backend that a sticky cookie names, in whichever of the pools it is: a
+    /// session does not move because an earlier pool has room again.
+    fn pick_bound(&self, exchange: &mut Exchange, pools: &[PoolIndex]) -> Option<Lease> {
+        let sticky = self.route.sticky.as_ref()?;
+        let name = sticky::named_backend(exchange, sticky, self.worker.unix_seconds())?;
+        let find = |pool: &PoolIndex| Some((*pool, self.view.named(usize::from(pool.0), &name)?));
+        let (pool, local) = pools.iter().find_map(find)?;
+        let lease = (!exchange.was_tried(local.slot.id)).then(|| Lease::take(local))??;
+        self.ask(exchange, pool);
+        Some(lease)
+    }
+
+    /// Counts the request as one of this pool, and no longer of the pool asked before.
+    fn ask(&self, exchange: &mut Exchange, pool: PoolIndex) {
+        let before = exchange.record.pool.replace(pool.0);
+        if before == Some(pool.0) {
+            return;
         }
+        if let Some(before) = before {
+            self.view.sheet.refused(before);
+        }
+        self.view.sheet.arrived(pool.0);
+    }
+
+    fn pick_in(&self, exchange: &Exchange, pool: usize, now: Millis) -> Result<Lease, NoPick> {
         let config = self.view.pool_config(pool);
         let key = match config.rule {
             policies::balance::Rule::ConsistentHash => hash_key(exchange, &config.hash_by),
@@ -253,11 +271,9 @@ impl Own<'_> {
         exchange.record.bytes_out = rest.len() as u64;
         timer.set(ANSWER_LIMIT);
         let down = &mut exchange.down;
-        let sent = std::future::poll_fn(|cx| {
-            match poll_send(worker, front, down, &mut rest, cx) {
-                Poll::Pending if timer.is_due() => Poll::Ready(false),
-                other => other,
-            }
+        let sent = std::future::poll_fn(|cx| match poll_send(worker, front, down, &mut rest, cx) {
+            Poll::Pending if timer.is_due() => Poll::Ready(false),
+            other => other,
         });
         let is_sent = sent.await;
         worker.timers.read_clock();

@@ -7,13 +7,13 @@
 use std::task::{Context, Poll, ready};
 
 use crate::answer::Answer;
+use crate::body::Body;
 use crate::config::RouteConfig;
 use crate::exchange::Exchange;
 use crate::front::Front;
-use crate::body::Body;
 use crate::http1::encode_chunk_head;
-use crate::http1::{Framing, Limits};
 use crate::http1::parse_response;
+use crate::http1::{Framing, Limits};
 use crate::outcome::Outcome;
 use crate::timer::{Millis, Timer};
 use crate::upstream::Upstream;
@@ -269,9 +269,13 @@ impl<F: Front> Relay<'_, F> {
                 let method = self.exchange.head.method;
                 let response = &mut self.exchange.response;
                 match parse_response(window.data(), method, &limits, response) {
-                    Ok(Some(length)) => return Poll::Ready(self.take_head(cx, &mut window, length)),
+                    Ok(Some(length)) => {
+                        return Poll::Ready(self.take_head(cx, &mut window, length));
+                    }
                     Ok(None) => {}
-                    Err(malformed) => return Poll::Ready(Err(Broken::BadResponse(malformed.word()))),
+                    Err(malformed) => {
+                        return Poll::Ready(Err(Broken::BadResponse(malformed.word())));
+                    }
                 }
             }
             let before = window.len();

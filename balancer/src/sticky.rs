@@ -1,11 +1,12 @@
 //! Sessions that stay with their backend: a signed cookie names it.
 //!
-//! `id.expiry.mac`: the backend's id in hexadecimal (so that no id can break the cookie's
-//! syntax), Unix seconds in decimal, and the first 16 bytes of HMAC-SHA-256 over both. A cookie
-//! that is forged, expired, or names a backend that is draining, full or gone counts for nothing:
-//! the rule of the pool decides and the client gets a new one.
+//! `name.expiry.mac`: pool and id of the backend in hexadecimal (so that no name can break the
+//! cookie's syntax), Unix seconds in decimal, and the first 16 bytes of HMAC-SHA-256 over both. A
+//! cookie that is forged, expired, or names a backend that is draining, full or gone counts for
+//! nothing: the rule of the pool decides and the client gets a new one.
 
 use hmac::{Hmac, KeyInit, Mac};
+use policies::backend::BackendKey;
 use policies::route::cookies;
 use sha2::Sha256;
 
@@ -24,11 +25,11 @@ pub(crate) fn cookie<'a>(exchange: &'a Exchange, name: &str) -> Option<&'a [u8]>
         .map(|(_, value)| value)
 }
 
-/// The id of the backend that a valid cookie of this request names.
+/// What a valid cookie of this request names; [`is_named`] tells whom it means.
 pub(crate) fn named_backend(exchange: &Exchange, sticky: &Sticky, now: u64) -> Option<Vec<u8>> {
     let value = std::str::from_utf8(cookie(exchange, &sticky.cookie)?).ok()?;
     let (signed, mac) = value.rsplit_once('.')?;
-    let (id, expiry) = signed.split_once('.')?;
+    let (name, expiry) = signed.split_once('.')?;
     if expiry.parse::<u64>().ok()? <= now {
         return None;
     }
@@ -36,13 +37,20 @@ pub(crate) fn named_backend(exchange: &Exchange, sticky: &Sticky, now: u64) -> O
     // Compared in constant time.
     (mac.len() == MAC_BYTES).then_some(())?;
     signer(sticky, signed).verify_truncated_left(&mac).ok()?;
-    from_hex(id)
+    from_hex(name)
 }
 
-/// The value of `Set-Cookie` that binds a client to `id`.
-pub(crate) fn set_cookie(sticky: &Sticky, id: &str, now: u64) -> String {
+/// Whether `name` is that of this backend. An id alone is unique in its pool only.
+pub(crate) fn is_named(key: &BackendKey, name: &[u8]) -> bool {
+    let id = name.strip_prefix(key.pool.0.as_bytes()).and_then(|rest| rest.strip_prefix(b"/"));
+    id == Some(key.backend.0.as_bytes())
+}
+
+/// The value of `Set-Cookie` that binds a client to this backend.
+pub(crate) fn set_cookie(sticky: &Sticky, key: &BackendKey, now: u64) -> String {
     let expiry = now.saturating_add(sticky.ttl.as_secs());
-    let signed = format!("{}.{expiry}", to_hex(id.as_bytes()));
+    let name = format!("{}/{}", key.pool, key.backend);
+    let signed = format!("{}.{expiry}", to_hex(name.as_bytes()));
     let mac = signer(sticky, &signed).finalize().into_bytes();
     format!(
         "{}={signed}.{}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax",
@@ -53,7 +61,8 @@ pub(crate) fn set_cookie(sticky: &Sticky, id: &str, now: u64) -> String {
 }
 
 fn signer(sticky: &Sticky, signed: &str) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(&sticky.key).expect("HMAC takes keys of any length");
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(&sticky.key).expect("HMAC takes keys of any length");
     mac.update(signed.as_bytes());
     mac
 }

@@ -12,6 +12,7 @@ use crate::config::PoolConfig;
 use crate::exchange::Exchange;
 use crate::snapshot::{PoolView, Slot, Snapshot};
 use crate::stats::{BackendSheet, Registry, Sheet};
+use crate::sticky;
 use crate::timer::Millis;
 use crate::upstream::{Lease, SlotLocal};
 
@@ -83,7 +84,12 @@ impl View {
         let via = format!("1.1 {}", snapshot.config.site).into_bytes().into();
         // Each worker begins elsewhere in the sequence; any part of it is even.
         let first = (worker as u64) << 32;
-        let splits = snapshot.config.routes.iter().map(|_| Cell::new(first)).collect();
+        let splits = snapshot.config.routes.iter().enumerate();
+        let splits = splits.map(|(route, _)| {
+            // A layout is the names of routes and pools: where it is the same, so are the places.
+            Cell::new(same.map_or(first, |view| view.splits[route].get()))
+        });
+        let splits = splits.collect();
         View { pools: pools.collect(), splits, sheet, via, snapshot }
     }
 
@@ -123,9 +129,9 @@ impl View {
         turn
     }
 
-    /// The backend of this name in a pool, if it is eligible.
-    pub(crate) fn named(&self, pool: usize, id: &[u8]) -> Option<&Rc<SlotLocal>> {
-        self.pools[pool].locals.iter().find(|local| local.slot.key.backend.0.as_bytes() == id)
+    /// The backend that a sticky cookie names, if it is an eligible one of this pool.
+    pub(crate) fn named(&self, pool: usize, name: &[u8]) -> Option<&Rc<SlotLocal>> {
+        self.pools[pool].locals.iter().find(|local| sticky::is_named(&local.slot.key, name))
     }
 
     pub(crate) fn pool_config(&self, pool: usize) -> &PoolConfig {

@@ -41,6 +41,8 @@ pub(crate) struct Worker {
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
     locals: RefCell<Locals>,
+    // Boxed, because exchanges move between the pool and the futures of requests.
+    #[allow(clippy::vec_box)]
     spare: RefCell<Vec<Box<Exchange>>>,
     log: RefCell<Option<AccessLog>>,
     stage: Cell<Stage>,
@@ -93,8 +95,7 @@ impl Worker {
         let earlier = Rc::clone(&self.view.borrow());
         let mut locals = self.locals.borrow_mut();
         let registry = &self.shared.registry;
-        let view =
-            Rc::new(View::new(snapshot, Some(&earlier), &mut locals, self.index, registry));
+        let view = Rc::new(View::new(snapshot, Some(&earlier), &mut locals, self.index, registry));
         for pool in &view.snapshot.pools {
             for slot in &pool.members {
                 if !pool.eligible.iter().any(|eligible| Arc::ptr_eq(eligible, slot)) {
@@ -115,7 +116,8 @@ impl Worker {
     /// Microseconds from `start` to the last clock reading.
     pub(crate) fn elapsed(&self, start: Instant) -> u32 {
         let elapsed = self.timers.last_reading().saturating_duration_since(start);
-        let micros = elapsed.as_secs().saturating_mul(1_000_000) + u64::from(elapsed.subsec_micros());
+        let micros =
+            elapsed.as_secs().saturating_mul(1_000_000) + u64::from(elapsed.subsec_micros());
         u32::try_from(micros).unwrap_or(u32::MAX)
     }
 

@@ -3,6 +3,9 @@
 //!
 //! Without the test harness, which allocates beside the test and would be counted.
 
+#![allow(clippy::print_stdout)] // it is its own harness
+#![allow(clippy::cast_precision_loss)] // small counts
+
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -24,7 +27,8 @@ const REQUESTS: usize = 2_000;
 
 const REQUEST: &[u8] = b"GET /some/path?and=query HTTP/1.1\r\nHost: www.example.org\r\n\
     User-Agent: test\r\nAccept: */*\r\nCookie: a=b; c=d\r\n\r\n";
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
+const ANSWER: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -34,7 +38,7 @@ fn main() {
 async fn count() {
     let backend = start_backend();
     let config = Arc::new(sample::door(1, &[backend]));
-    let sockets = balancer::listener::Sockets::bind(&config.listeners, 1).expect("a free port");
+    let sockets = balancer::sockets::Sockets::bind(&config.listeners, 1).expect("a free port");
     let door = Door::start(config, sockets, Vec::new(), 100).await.expect("a door");
     let key = BackendKey { pool: PoolName("app".into()), backend: BackendId("b0".into()) };
     door.roster().report(Report {

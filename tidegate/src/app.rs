@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use balancer::access_log::{AccessLog, LogWriter, OpenError};
-use balancer::listener::{BindError, Sockets};
 use balancer::load::DoorId;
 use balancer::roster::Roster;
+use balancer::sockets::{BindError, Sockets};
 use balancer::{Door, Stage};
 use health::Monitor;
 use infra::dns;
@@ -77,7 +77,12 @@ impl App {
     pub async fn start(config: Config, origin: Origin) -> Result<App, StartError> {
         let max_connections = raise_descriptor_limit();
         let door_config = Arc::new(config.door);
-        let sockets = Sockets::bind(&door_config.listeners, door_config.workers)?;
+        let mut inherited = inherited_sockets();
+        let (listeners, workers) = (&door_config.listeners, door_config.workers);
+        let sockets = Sockets::adopt(listeners, workers, &mut inherited)?;
+        for stranger in inherited.iter().filter_map(|socket| socket.local_addr().ok()) {
+            tracing::warn!(address = %stranger, "a socket passed by the service manager belongs to no listener");
+        }
         let log = config.observe.access_log.as_ref().map(LogWriter::start).transpose()?;
         let logs = match (&log, &config.observe.access_log) {
             (Some(writer), Some(settings)) => {
@@ -213,6 +218,12 @@ fn watch_backends(roster: &Arc<Roster>, seed: u64, tasks: &mut JoinSet<()>) -> M
 
 fn to_names(names: &[balancer::roster::Name]) -> Arc<[dns::Name]> {
     names.iter().map(|(host, port)| dns::Name { host: Arc::clone(host), port: *port }).collect()
+}
+
+/// Listening sockets that a service manager has opened for us (`LISTEN_FDS`).
+fn inherited_sockets() -> Vec<std::net::TcpListener> {
+    let mut passed = listenfd::ListenFd::from_env();
+    (0..passed.len()).filter_map(|place| passed.take_tcp_listener(place).ok().flatten()).collect()
 }
 
 /// Descriptors kept for everything that is not a client or its backend.

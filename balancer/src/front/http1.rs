@@ -7,7 +7,7 @@ use crate::answer::Answer;
 use crate::body::{Body, BodyFault};
 use crate::exchange::Exchange;
 use crate::front::Front;
-use crate::http1::{encode_chunk_head, Framing, Limits, Malformed, Version, parse_request};
+use crate::http1::{Framing, Limits, Malformed, Version, encode_chunk_head, parse_request};
 use crate::window::Window;
 use crate::wire::Wire;
 

@@ -72,7 +72,10 @@ fn worker(config: DoorConfig) -> Rc<Worker> {
     for backend in &config.pools[0].backends {
         let policies::backend::Address::Socket(address) = backend.address else { continue };
         roster.report(Report {
-            key: BackendKey { pool: PoolName("app".into()), backend: BackendId(backend.id.0.clone()) },
+            key: BackendKey {
+                pool: PoolName("app".into()),
+                backend: BackendId(backend.id.0.clone()),
+            },
             address,
             verdict: Verdict::Healthy,
             reason: None,

@@ -127,7 +127,7 @@ fn the_next_view_keeps_what_is_known_of_backends_that_stay_and_drops_the_others(
     let second = next(&mut locals);
     assert!(Rc::ptr_eq(&locals[&0], &known[0]), "it is draining");
     assert!(Rc::ptr_eq(&locals[&1], &known[1]) && locals.contains_key(&2));
-    assert!(second.named(0, b"b0").is_none() && second.named(0, b"b1").is_some());
+    assert!(second.named(0, b"app/b0").is_none() && second.named(0, b"app/b1").is_some());
 
     drop(lease);
     roster.sweep();

@@ -1,3 +1,5 @@
+//! The monitor against backends that answer, fail, fall silent, move and leave.
+
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,3 +1,5 @@
+//! One probe against every way a backend can answer or not.
+
 use super::*;
 use crate::test_backend::{Answer, TestBackend};
 

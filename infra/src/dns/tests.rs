@@ -1,3 +1,5 @@
+//! The resolver against a name server that changes its mind, fails and comes back.
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tokio::net::UdpSocket;

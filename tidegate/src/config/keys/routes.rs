@@ -47,11 +47,7 @@ pub(crate) static ROUTE: Shape = Shape {
 pub(crate) static MATCH: Shape = Shape {
     keys: &[
         key("host", Kind::Many(&Kind::Host), "Host names; `*.example.org` is every name below it."),
-        key(
-            "path",
-            Kind::Many(&Kind::WholePath),
-            "The whole path; `*` is that of `OPTIONS *`.",
-        ),
+        key("path", Kind::Many(&Kind::WholePath), "The whole path; `*` is that of `OPTIONS *`."),
         key("path_prefix", Kind::Many(&Kind::Path), "The path or anything below it."),
         key("path_regex", Kind::Many(&Kind::Regex), "Found anywhere in the path unless anchored."),
         key("methods", Kind::Many(&Kind::Method), "Methods."),
