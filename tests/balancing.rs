@@ -35,8 +35,13 @@ async fn door_with(
     workers: usize,
     edit: impl FnOnce(String) -> String,
 ) -> TestDoor {
-    let backends: Vec<&TestBackend> = backends.iter().collect();
-    TestDoor::checked(&edit(one_pool(&backends, workers)), &backends).await
+    let all: Vec<&TestBackend> = backends.iter().collect();
+    let config = edit(one_pool(&all, workers));
+    let has_weight = |backend: &&TestBackend| {
+        !config.contains(&format!("{{ id = \"{}\", weight = 0,", backend.name()))
+    };
+    let expected: Vec<&TestBackend> = all.into_iter().filter(has_weight).collect();
+    TestDoor::checked(&config, &expected).await
 }
 
 /// One more key for the backend of that name.
@@ -449,11 +454,11 @@ async fn a_client_whose_backend_is_down_or_full_is_bound_to_another() {
 #[tokio::test]
 async fn a_cookie_holds_over_the_pools_of_a_waterfall() {
     for workers in WORKERS {
-        let (red, blue) = (TestBackend::start("red").await, TestBackend::start("blue").await);
+        // The same id in both: a cookie names a pool too.
+        let red = TestBackend::start_with("one", Answer::text("red")).await;
+        let blue = TestBackend::start_with("one", Answer::text("blue")).await;
         let config = one_pool(&[&red], workers)
             .replace("[pools.app]\n", "[pools.app]\nmax_concurrency = 1\n")
-            // The same id in both: a cookie names a pool too.
-            .replace("id = \"red\"", "id = \"one\"")
             .replace("{ pool = \"app\" }", "{ waterfall = [\"app\", \"blue\"] }");
         let blues = format!(
             "[pools.blue]\nbackends = [{{ id = \"one\", address = \"{}\" }}]\n[pools.blue.health]\n\
@@ -462,7 +467,8 @@ async fn a_cookie_holds_over_the_pools_of_a_waterfall() {
         );
         let sticky = STICKY.replace(", key = { file = \"key\" }", "");
         let config = config.replace("[[routes]]", &format!("{blues}[[routes]]")) + &sticky;
-        let door = TestDoor::checked(&config, &[&red, &blue]).await;
+        let door = TestDoor::checked(&config, &[&red]).await;
+        door.logged("backend_in_rotation pool=blue").await;
         red.answer_next(Answer::text("red").held());
         let mut holding = door.client().await;
         holding.send(plain(0)).await;
@@ -482,12 +488,12 @@ async fn nobody_is_asked_who_is_down_and_a_new_one_starts_down() {
     for workers in WORKERS {
         let all = backends(3).await;
         all[2].answer_probes("/healthz", 500);
-        let door = door(&all, workers, "").await;
+        let config = one_pool(&all.iter().collect::<Vec<_>>(), workers);
+        let door = TestDoor::checked(&config, &[&all[0], &all[1]]).await;
         crowd(door.addr("web"), CLIENTS, 300, plain).await;
         assert_eq!(all[2].request_count(), 0);
         all[2].answer_probes("/healthz", 200);
-        let probes = all[2].probe_count();
-        all[2].probed(probes + 3).await;
+        door.logged("backend_in_rotation pool=app backend=c").await;
         let tally = crowd(door.addr("web"), CLIENTS, 300, plain).await;
         assert!(tally["c"] >= 90, "{tally:?}");
     }

@@ -387,7 +387,8 @@ async fn a_door_without_a_healthy_backend_says_so_at_once() {
     for workers in WORKERS {
         let red = TestBackend::start("red").await;
         red.answer_probes("/healthz", 503);
-        let door = door(&red, workers, "", "").await;
+        let door = TestDoor::start(&(one_pool(&[&red], workers) + LOG)).await;
+        door.logged("backend_unhealthy pool=app backend=red").await;
         let response = door.client().await.get("/nobody").await;
         assert_refused(&response, 503, "no_healthy_backend");
         assert_eq!(response.field("retry-after").as_deref(), Some("1"));
@@ -509,7 +510,7 @@ async fn a_cap_holds_while_requests_come_and_go() {
             &format!("max_concurrency = 3\nbackends = [{{ id = \"c\", address = \"{address}\" }}]"),
         );
         let door = TestDoor::start(&config).await;
-        door.logged("backend_healthy pool=app backend=c").await;
+        door.logged("backend_in_rotation pool=app backend=c").await;
         let tally = crowd(door.addr("web"), 200, 4_000, plain).await;
         assert_eq!(tally["in"], served.load(Ordering::SeqCst));
         assert_eq!(tally.values().sum::<usize>(), 4_000, "{tally:?}");

@@ -87,7 +87,7 @@ fn bytes(text: &str) -> Vec<u8> {
 #[tokio::test]
 async fn every_request_of_the_table_takes_its_route_to_the_bytes_at_the_backend() {
     for workers in WORKERS {
-        let red = TestBackend::start("red").await;
+        let red = TestBackend::start("a").await;
         let config = CONFIG
             .replace("127.0.0.1:8080", "127.0.0.1:0")
             .replace("127.0.0.1:9001", &red.addr().to_string())
@@ -369,7 +369,7 @@ fn two_pools(red: &TestBackend, blue: &TestBackend, workers: usize, to: &str) ->
     let config = one_pool(&[red], workers);
     let (before, _) = config.split_once("[[routes]]").unwrap();
     format!(
-        "{before}[pools.blue]\nbackends = [{{ address = \"{}\" }}]\n{}\
+        "{before}[pools.blue]\nbackends = [{{ id = \"blue\", address = \"{}\" }}]\n{}\
          [[routes]]\nname = \"all\"\nto = {to}\n",
         blue.addr(),
         health(&["blue"])

@@ -63,8 +63,7 @@ pub(crate) fn admit<'v>(
         return Admission::Refuse(Outcome::Forbidden);
     }
     if let Some(port) = listener.redirect_to_https {
-        let location = locate(exchange, &Location::Https { port });
-        return Admission::Redirect { status: 308, location };
+        return redirect(exchange, &Location::Https { port }, 308);
     }
     let Some(route) = find_route(view, exchange, listener) else {
         return Admission::Refuse(Outcome::NoRoute);
@@ -90,9 +89,7 @@ pub(crate) fn admit<'v>(
             let dice = even_dice(view.next_turn(route));
             Admission::Forward { route, pools: target.choose(dice, key) }
         }
-        Action::Redirect { location, status } => {
-            Admission::Redirect { status: *status, location: locate(exchange, location) }
-        }
+        Action::Redirect { location, status } => redirect(exchange, location, *status),
         Action::Respond { .. } => Admission::Respond { route },
     }
 }
@@ -197,6 +194,18 @@ pub(crate) fn hash_key(exchange: &Exchange, by: &HashKey) -> u64 {
     })
 }
 
+fn redirect<'v>(exchange: &Exchange, location: &Location, status: u16) -> Admission<'v> {
+    let needs_host = match location {
+        Location::Https { .. } => true,
+        Location::To(template) => template.contains("{host}"),
+    };
+    // HTTP/1.0 may leave it out; then there is nowhere to send the client to.
+    if needs_host && exchange.host().is_empty() {
+        return Admission::Refuse(Outcome::BadRequest);
+    }
+    Admission::Redirect { status, location: locate(exchange, location) }
+}
+
 /// The value of `Location`. Host and path are in normal form, so nothing can be smuggled in.
 fn locate(exchange: &Exchange, location: &Location) -> Vec<u8> {
     let mut out = Vec::new();
@@ -207,7 +216,9 @@ fn locate(exchange: &Exchange, location: &Location) -> Vec<u8> {
             if *port != 443 {
                 out.extend_from_slice(format!(":{port}").as_bytes());
             }
-            out.extend_from_slice(exchange.path());
+            if exchange.path() != b"*" {
+                out.extend_from_slice(exchange.path());
+            }
             write_query(exchange, &mut out);
         }
         Location::To(template) => {

@@ -52,7 +52,7 @@ pub(crate) async fn converse(worker: Rc<Worker>, stream: TcpStream, client: Clie
         Poll::Ready(())
     })
     .await;
-    if talk(&worker, &mut front, &timer, &client).await {
+    if talk(&worker, &mut front, &timer, &client).await && !front.is_cut() {
         linger(&worker, &mut front, &timer).await;
     }
 }

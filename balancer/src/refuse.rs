@@ -88,12 +88,16 @@ impl Refusal {
 
 /// Whether `Accept` names JSON and does not name HTML before it.
 fn wants_json(exchange: &Exchange) -> bool {
-    let Some(accept) = exchange.field(Known::Accept) else { return false };
-    let find = |word: &[u8]| memchr::memmem::find(accept, word);
-    match (find(b"json"), find(b"html")) {
-        (Some(json), Some(html)) => json < html,
-        (json, _) => json.is_some(),
-    }
+    let lines = exchange.head.fields.iter().filter(|line| line.known == Known::Accept);
+    let mut named = lines.filter_map(|line| {
+        let accept = exchange.text(line.value);
+        let find = |word: &[u8]| memchr::memmem::find(accept, word);
+        match (find(b"json"), find(b"html")) {
+            (Some(json), Some(html)) => Some(json < html),
+            (json, html) => json.or(html).map(|_| json.is_some()),
+        }
+    });
+    named.next().unwrap_or(false)
 }
 
 /// Value of `Allow` in a 405.

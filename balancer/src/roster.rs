@@ -101,9 +101,18 @@ impl Roster {
 
     /// A verdict has changed. One about an address that the backend no longer has is ignored.
     pub fn report(&self, report: Report) {
+        let key = report.key.clone();
         let mut state = self.lock();
-        if state.report(report) {
-            self.publish(&mut state);
+        if !state.report(report) {
+            return;
+        }
+        self.publish(&mut state);
+        let is_in = state.is_eligible(&key);
+        drop(state);
+        if is_in {
+            tracing::info!(pool = %key.pool, backend = %key.backend, "backend_in_rotation");
+        } else {
+            tracing::warn!(pool = %key.pool, backend = %key.backend, "backend_out_of_rotation");
         }
     }
 

@@ -1,22 +1,25 @@
 #!/usr/bin/env python3
 """Counts what one tiny request costs where noise cannot reach, and fails above a stored ceiling.
 
-User instructions are counted by callgrind and system calls by strace, over two runs of the same
-program with few and with many requests. The difference, divided by the difference in requests,
-is free of start-up, health checks and shutdown. See ceilings.toml for the ceilings.
+callgrind counts user instructions, strace counts system calls. Both run the release binary as it
+is. The connections ask in lockstep: left to themselves they come in groups whose size depends on
+how busy the machine is, and a door that finds fewer of them at each look works more per request.
+See ceilings.toml for the ceilings.
 """
 
 import argparse
+import glob
 import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import tomllib
 
 import subjects
 
-FEW, MANY = 2_000, 12_000
+FEW, MANY = 1_920, 11_520
 CONNECTIONS = 64
 #: Reading the debug information of a large program takes valgrind seconds, on a busy machine many.
 READY_SECONDS = 120
@@ -28,112 +31,108 @@ def main():
     """Counts, compares, and says which ceiling is broken."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", default=os.path.join(subjects.TARGET, "bench"))
-    parser.add_argument("--subject", default="tidegate", choices=sorted(MAKERS))
-    parser.add_argument("--tool", choices=sorted(TOOLS), help="only this one; both otherwise")
+    parser.add_argument("--subject", default="tidegate", choices=["tidegate", "haproxy"])
     options = parser.parse_args()
     with open(os.path.join(subjects.HERE, "ceilings.toml"), "rb") as file:
         ceilings = tomllib.load(file)
     broken = []
-    for tool in [options.tool] if options.tool else TOOLS:
-        try:
-            cost = per_request(options.work, options.subject, tool)
-        except subjects.Unfit as problem:
-            sys.exit(f"gates: {problem}")
-        ceiling = ceilings[tool]
-        is_kept = cost <= ceiling
-        print(f"{options.subject}: {cost:,.2f} {tool} per request, ceiling {ceiling:,}", flush=True)
-        broken += [] if is_kept else [f"{tool} {cost:,.2f} > {ceiling:,}"]
-    if broken and options.subject == "tidegate":
-        sys.exit(f"gates: {'; '.join(broken)}: make the request path cheaper, or argue in the commit")
+    try:
+        for what, count in COUNTS.items():
+            cost, ceiling = count(options.work, options.subject), ceilings[what]
+            print(f"{options.subject}: {cost:,.2f} {what} per request, ceiling {ceiling:,}")
+            broken += [f"{what} {cost:,.2f} > {ceiling:,}"] if cost > ceiling else []
+    except subjects.Unfit as problem:
+        sys.exit(f"gates: {problem}")
+    if broken:
+        sys.exit(f"gates: {'; '.join(broken)}; make the request path cheaper, or argue in the commit")
 
 
 def rows(work):
     """Both counts of the door, as a row of the benchmark."""
-    counts = {tool: per_request(work, "tidegate", tool) for tool in TOOLS}
+    counts = {what: count(work, "tidegate") for what, count in COUNTS.items()}
     return [{"scenario": "gates", "round": 0, "subject": "tidegate", "errors": 0, **counts}]
 
 
-def per_request(work, name, tool):
-    """What one request more costs."""
-    few, many = (total(work, name, tool, requests) for requests in (FEW, MANY))
-    return (many - few) / (MANY - FEW)
-
-
-def total(work, name, tool, requests):
-    """What the whole life of a subject costs that answers this many requests."""
-    under, read = TOOLS[tool]
-    path = os.path.join(os.path.abspath(work), f"{tool}.{requests}")
-    subject = MAKERS[name](under(path))
-    with subjects.Ground(work) as ground:
-        ground.start(subject, READY_SECONDS)
-        arguments = ["--path", "/t", "--conns", CONNECTIONS, "--ms", LOAD_MS, "--max", requests]
-        command = [ground.kit, "load", "--addr", ground.addr(name), *arguments]
-        out, _ = ground.on_load_cpu(*command).communicate()
-        answers = json.loads(out)
-        if answers["requests"] != requests or answers["errors"] + answers["bad_status"]:
-            raise subjects.Unfit(f"`{name}` did not answer {requests} requests: {out.strip()}")
-        end(ground, name)
-    with open(path) as file:
-        return read(file.read())
-
-
-def end(ground, name):
-    """Asks the program itself to end, and waits for the tool to write down what it counted."""
-    process = ground.running[name]
-    for pid in filter(is_counted, ground.pids(name)):
-        subjects.send(pid, signal.SIGTERM)
-    process.wait(READY_SECONDS)
-    ground.running.pop(name)
-
-
-def is_counted(pid):
-    """Whether a process is not strace: strace ends when the program does, and not before."""
-    try:
-        with open(f"/proc/{pid}/comm") as file:
-            return file.read().strip() != "strace"
-    except OSError:
-        return False
-
-
-def under_callgrind(path):
-    """The command in front of a program whose instructions are counted."""
+def instructions(work, name):
+    """User instructions per request, of warm connections: the counters start at zero there."""
+    path = os.path.join(os.path.abspath(work), "callgrind")
+    for old in glob.glob(f"{path}*"):
+        os.remove(old)
     valgrind = subjects.program("valgrind", "VALGRIND_BIN")
-    return [valgrind, "--tool=callgrind", f"--callgrind-out-file={path}"]
-
-
-def instructions(text):
-    """The sum that callgrind writes at the end of its file."""
-    found = re.search(r"^(?:totals|summary): (\d+)", text, re.MULTILINE)
+    under = [valgrind, "--tool=callgrind", f"--callgrind-out-file={path}"]
+    with subjects.Ground(work) as ground:
+        ground.start(subject(name, under), READY_SECONDS)
+        ask(ground, name, FEW)
+        control(ground, name, "--zero")
+        ask(ground, name, MANY)
+        control(ground, name, "--dump")
+    with open(f"{path}.1") as file:
+        found = re.search(r"^(?:totals|summary): (\d+)", file.read(), re.MULTILINE)
     if not found:
-        raise subjects.Unfit("callgrind wrote no totals; see the door's output in the work folder")
-    return int(found[1])
+        raise subjects.Unfit(f"callgrind wrote no totals to `{path}.1`")
+    return int(found[1]) / MANY
 
 
-def under_strace(path):
-    """The command in front of a program whose system calls are counted."""
+def control(ground, name, order):
+    """Tells callgrind something, and returns once it is done."""
+    command = ["callgrind_control", order, str(ground.running[name].pid)]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=READY_SECONDS, check=False)
+    if said.returncode:
+        raise subjects.Unfit(f"`{' '.join(command)}` failed: {said.stdout}{said.stderr}")
+
+
+def syscalls(work, name):
+    """System calls per request: of a long life less those of a short one.
+
+    Start-up, health checks and shutdown cancel out.
+    """
+    return (lifetime(work, name, MANY) - lifetime(work, name, FEW)) / (MANY - FEW)
+
+
+def lifetime(work, name, requests):
+    """System calls of a whole life in which this many requests were answered."""
+    path = os.path.join(os.path.abspath(work), f"strace.{requests}")
     strace = subjects.program("strace", "STRACE_BIN")
-    return [strace, "--follow-forks", "--summary-only", f"--output={path}"]
-
-
-def syscalls(text):
-    """The sum in the last line of strace's table."""
-    found = re.search(r"^100\.00\s+\S+\s+\S+\s+(\d+).*total$", text, re.MULTILINE)
+    under = [strace, "--follow-forks", "--summary-only", f"--output={path}"]
+    with subjects.Ground(work) as ground:
+        ground.start(subject(name, under), READY_SECONDS)
+        ask(ground, name, requests)
+        process = ground.running[name]
+        for pid in filter(is_traced, ground.pids(name)):
+            subjects.send(pid, signal.SIGTERM)
+        process.wait(READY_SECONDS)
+    with open(path) as file:
+        found = re.search(r"^100\.00\s+\S+\s+\S+\s+(\d+).*total$", file.read(), re.MULTILINE)
     if not found:
-        raise subjects.Unfit("strace wrote no total; may this user trace processes?")
+        raise subjects.Unfit(f"strace wrote no total to `{path}`; may this user trace processes?")
     return int(found[1])
 
 
-TOOLS = {"instructions": (under_callgrind, instructions), "syscalls": (under_strace, syscalls)}
-MAKERS = {
-    "tidegate": lambda under: subjects.tidegate(under=under),
-    "haproxy": lambda under: beneath(under, subjects.haproxy()),
-}
+def is_traced(pid):
+    """Whether a process is not strace itself, which ends when the program does, and not before."""
+    return subjects.machine.read(f"/proc/{pid}/comm").strip() != "strace"
 
 
-def beneath(under, subject):
-    """The same subject, run by a tool."""
-    subject.command = [*under, *subject.command]
-    return subject
+def subject(name, under):
+    """A subject, run by a tool."""
+    if name == "tidegate":
+        return subjects.tidegate(under=under)
+    peer = subjects.haproxy()
+    peer.command = [*under, *peer.command]
+    return peer
+
+
+def ask(ground, name, requests):
+    """Sends that many requests; every one must be answered."""
+    arguments = ["--path", "/t", "--conns", CONNECTIONS, "--ms", LOAD_MS, "--lockstep"]
+    command = [ground.kit, "load", "--addr", ground.addr(name), *arguments, "--max", requests]
+    out, _ = ground.on_load_cpu(*command).communicate()
+    answers = json.loads(out)
+    if answers["requests"] != requests or answers["errors"] + answers["bad_status"]:
+        raise subjects.Unfit(f"`{name}` did not answer {requests} requests: {out.strip()}")
+
+
+COUNTS = {"instructions": instructions, "syscalls": syscalls}
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ impl TestDoor {
         TestDoor::launch(configuration).ready().await
     }
 
-    async fn ready(mut self) -> TestDoor {
+    /// Waits until the program says that it is ready.
+    pub async fn ready(mut self) -> TestDoor {
         let output = self.output.clone();
         within(START, output.until(|lines| lines.iter().any(|line| is_ready(line)))).await;
         let lines = output.lines();
@@ -57,13 +58,24 @@ impl TestDoor {
     }
 
     /// A door with one listener `web`, so many workers, and one pool `app` of these backends.
-    /// They are checked often, and this waits until all of them take requests.
+    /// They are checked often, and this waits until all of them take requests: each has been
+    /// named in an event of the roster.
     pub async fn in_front_of(backends: &[&TestBackend], workers: usize) -> TestDoor {
-        TestDoor::checked(&one_pool(backends, workers), backends).await
+        let door = TestDoor::start(&one_pool(backends, workers)).await;
+        for backend in backends {
+            let named = format!("backend={}", backend.name());
+            let is_in = |line: &String| {
+                line.contains("backend_in_rotation")
+                    && line.split_whitespace().any(|word| word == named)
+            };
+            within(CEILING, door.output.until(|lines| lines.iter().any(is_in))).await;
+            assert!(door.output.lines().iter().any(is_in), "{named} never took requests");
+        }
+        door
     }
 
-    /// The door with this configuration, once all these backends take requests: a backend is
-    /// asked a second time only when its first answer was taken in.
+    /// The door with this configuration, once the answers of all these backends to a check were
+    /// taken in: a backend is asked a second time only then. Not all of them need take requests.
     pub async fn checked(configuration: &str, backends: &[&TestBackend]) -> TestDoor {
         let probes: Vec<usize> = backends.iter().map(|backend| backend.probe_count()).collect();
         let door = TestDoor::start(configuration).await;
@@ -78,7 +90,9 @@ impl TestDoor {
         TestDoor::launch_as(Command::new(binary()), configuration)
     }
 
-    fn launch_as(mut program: Command, configuration: &str) -> TestDoor {
+    /// The same, where [`binary`] is not started directly: by a shell that sets limits first, or as
+    /// another user. `run FILE` is added to the arguments.
+    pub fn launch_as(mut program: Command, configuration: &str) -> TestDoor {
         let folder = TestFolder::new("door");
         let file = folder.write("tidegate.toml", configuration);
         // One pipe for both streams, so that their lines stay in order.

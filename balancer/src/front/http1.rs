@@ -21,6 +21,8 @@ pub(crate) struct Http1Front {
     keep_alive: bool,
     /// The stash is a head that was not whole when it was last looked at.
     partial: bool,
+    /// Whether the client shall see a reset.
+    is_cut: bool,
 }
 
 /// How the answer under way is framed.
@@ -51,6 +53,7 @@ impl Http1Front {
             version: Version::Http11,
             keep_alive: true,
             partial: false,
+            is_cut: false,
         }
     }
 
@@ -124,6 +127,11 @@ impl Http1Front {
     /// or requests behind the last one that is answered.
     pub(crate) fn has_more(&self) -> bool {
         !self.body.is_done() || self.wire.has_stash()
+    }
+
+    /// Whether closing will send a reset, which must not come behind an orderly end.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     fn send_piece(
@@ -235,6 +243,7 @@ impl Front for Http1Front {
 
     fn cut(&mut self) {
         self.keep_alive = false;
+        self.is_cut = true;
         self.wire.socket.reset_on_close();
     }
 }

@@ -139,7 +139,7 @@ impl State {
         })
     }
 
-    fn is_eligible(&self, key: &BackendKey) -> bool {
+    pub(super) fn is_eligible(&self, key: &BackendKey) -> bool {
         self.member(key).is_some_and(|member| member.is_eligible())
     }
 

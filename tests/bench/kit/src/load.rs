@@ -1,6 +1,8 @@
 //! The load generator. Closed loop: each connection asks again as soon as it has its answer. With
 //! `--rate`, open loop: request `i` is due at `start + i / rate`, and its latency counts from then
-//! whether or not a connection was free, so that a door that stalls cannot hide it.
+//! whether or not a connection was free, so that a door that stalls cannot hide it. With
+//! `--lockstep`, all connections ask together, once all have their answers: what a door does then
+//! depends little on how fast the others are, which makes counts repeatable.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -49,6 +51,7 @@ struct Plan {
     conns: usize,
     /// A new connection per request.
     is_churn: bool,
+    is_lockstep: bool,
     /// Requests per second, 0 for a closed loop.
     rate: u64,
     requests: u64,
@@ -64,6 +67,7 @@ impl Plan {
             request: request(args, addr)?,
             conns: args.number("conns", 64)?,
             is_churn: args.has("churn"),
+            is_lockstep: args.has("lockstep"),
             rate: args.number("rate", 0)?,
             requests: args.number("max", u64::MAX)?,
             stop_at: args.number("ms", 5000)?.min(LONGEST_MS) * 1_000_000,
@@ -114,7 +118,7 @@ struct Load {
     clock: Instant,
     epoll: Epoll,
     clients: Vec<Client>,
-    /// Clients of an open loop that wait for a request.
+    /// Clients of an open loop that wait for a request, or of lockstep for the others.
     free: Vec<usize>,
     /// Clients whose connection failed in this turn.
     lost: Vec<usize>,
@@ -205,10 +209,16 @@ impl Load {
 
     /// What a client does once its request is over.
     fn go_on(&mut self, client: usize) -> io::Result<()> {
-        if self.plan.rate == 0 {
+        if self.plan.rate == 0 && !self.plan.is_lockstep {
             return self.next(client);
         }
         self.release(client);
+        if self.plan.is_lockstep && self.free.len() == self.plan.conns {
+            for client in std::mem::take(&mut self.free) {
+                self.clients[client].is_free = false;
+                self.next(client)?;
+            }
+        }
         Ok(())
     }
 
