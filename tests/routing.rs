@@ -1,5 +1,7 @@
 //! Routing through the whole door: which route a request takes, and what exactly its backend gets.
 
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
+
 use policies::rng;
 use tests::crowd::crowd;
 use tests::door::one_pool;
@@ -462,4 +464,31 @@ async fn a_pipelined_client_is_routed_request_by_request() {
         let expected = if is_blue(number) { "blue" } else { "red" };
         assert_eq!(client.read_response().await.text(), expected, "{number}");
     }
+}
+
+/// The examples of `docs/routing.md`: each command with everything it prints.
+#[test]
+fn the_page_shows_what_the_program_says() {
+    let page = include_str!("../docs/routing.md");
+    let blocks = page.split("```\n").filter_map(|block| block.strip_prefix("$ tidegate "));
+    let mut count = 0;
+    for block in blocks {
+        let (command, expected) = block.split_once('\n').unwrap();
+        // Words between spaces; those with spaces in them stand in single quotes.
+        let pieces = command.split('\'').enumerate();
+        let words: Vec<&str> = pieces
+            .flat_map(|(number, piece)| match number % 2 {
+                0 => piece.split_whitespace().collect(),
+                _ => vec![piece],
+            })
+            .collect();
+        let output = std::process::Command::new(tests::door::binary())
+            .args(words)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{command}");
+        count += 1;
+    }
+    assert_eq!(count, 3);
 }

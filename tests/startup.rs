@@ -1,5 +1,7 @@
 //! How a door starts, what keeps it from starting, and how it ends.
 
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
+
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;

@@ -124,14 +124,25 @@ fn normalise(exchange: &mut Exchange, listener: &ListenerConfig) -> Option<()> {
     exchange.path_changed = form == Normal::Changed || is_filled_in;
     exchange.path = path;
 
-    let mut host = std::mem::take(&mut exchange.host);
-    host.clear();
-    let changed = match exchange.raw_host() {
-        Some(raw) => normal::host(raw, &mut host).ok()? == Normal::Changed,
-        None => false,
+    normalise_host(exchange)
+}
+
+/// Most requests ask for the host that an earlier one has asked for: its form is still here.
+fn normalise_host(exchange: &mut Exchange) -> Option<()> {
+    let mut known = std::mem::take(&mut exchange.known_host);
+    let Some(raw) = exchange.raw_host() else {
+        exchange.known_host = known;
+        exchange.host_changed = false;
+        return Some(());
     };
-    exchange.host_changed = changed;
-    exchange.host = host;
+    if known.raw != raw {
+        known.raw.clear();
+        known.normal.clear();
+        known.is_changed = normal::host(raw, &mut known.normal).ok()? == Normal::Changed;
+        known.raw.extend_from_slice(raw);
+    }
+    exchange.host_changed = known.is_changed;
+    exchange.known_host = known;
     Some(())
 }
 

@@ -12,7 +12,7 @@ pub(crate) struct Answer<'a> {
     pub(crate) own: &'a [(&'a str, &'a [u8])],
     /// The route's edits.
     pub(crate) edits: Option<&'a HeaderEdits>,
-    /// Value of our line of `Via`; empty for an answer of our own.
+    /// Our line of `Via`; empty for an answer of our own.
     pub(crate) via: &'a [u8],
     /// Echoed as `X-Request-Id`.
     pub(crate) request_id: &'a [u8],
@@ -50,7 +50,7 @@ impl Answer<'_> {
         write_status_line(self.status, out);
         self.write_fields(out);
         if !self.via.is_empty() && !self.is_edited(b"via") {
-            push_field(out, b"via", self.via);
+            out.extend_from_slice(self.via);
         }
         if !self.is_edited(b"x-request-id") {
             push_field(out, b"x-request-id", self.request_id);

@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 use crate::relay::{Broken, Deadlines, Down, Ended, Relay, Up};
 use crate::stats::BackendFault;
 use crate::sticky;
-use crate::timer::{Millis, Timer};
+use crate::timer::{Millis, Timer, after};
 use crate::tunnel::Tunnel;
 use crate::upstream::{Care, Lease, Upstream};
 use crate::view::View;
@@ -180,7 +180,7 @@ impl Passage<'_> {
     fn deadlines(&self, exchange: &Exchange) -> Deadlines {
         let timers = &self.worker.timers;
         let timeouts = &self.route.timeouts;
-        let from_start = |limit| timers.at(exchange.record.started, limit);
+        let from_start = |limit| after(exchange.record.started_ms, limit);
         Deadlines {
             attempt: timeouts.attempt.map_or(Millis::MAX, |limit| timers.after(limit)),
             first_byte: from_start(timeouts.first_byte),

@@ -149,7 +149,7 @@ fn poll_request(
 
 fn begin(worker: &Worker, exchange: &mut Exchange, client: &Client) {
     let now = worker.timers.read_clock();
-    exchange.begin(now, client.listener, client.peer);
+    exchange.begin(now, worker.timers.now(), client.listener, client.peer);
     exchange.request_id = worker.fresh_id();
 }
 

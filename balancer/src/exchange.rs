@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::http1::{Known, RequestHead, ResponseHead, Span};
 use crate::outcome::Outcome;
+use crate::timer::Millis;
 
 /// How many backends one request can have been to.
 pub(crate) const MAX_ATTEMPTS: usize = 8;
@@ -24,9 +25,9 @@ pub(crate) struct Exchange {
     pub(crate) path: Vec<u8>,
     /// Whether `path` is to be used instead of the head's.
     pub(crate) path_changed: bool,
-    /// The host in normal form.
-    pub(crate) host: Vec<u8>,
-    /// Whether `host` is to be used instead of the head's.
+    /// The last host that was brought into normal form, maybe by an earlier request.
+    pub(crate) known_host: KnownHost,
+    /// Whether its normal form is to be used instead of the head's.
     pub(crate) host_changed: bool,
     /// Who asks, after `trusted_proxies`.
     pub(crate) client: IpAddr,
@@ -48,10 +49,21 @@ pub(crate) struct Exchange {
     pub(crate) record: Record,
 }
 
+/// A host as it came, and its normal form.
+#[derive(Debug, Default)]
+pub(crate) struct KnownHost {
+    pub(crate) raw: Vec<u8>,
+    /// Empty if it is the same.
+    pub(crate) normal: Vec<u8>,
+    pub(crate) is_changed: bool,
+}
+
 /// What is known of a request when it has ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub(crate) started: Instant,
+    /// The same in the worker's milliseconds.
+    pub(crate) started_ms: Millis,
     pub(crate) listener: u16,
     pub(crate) route: Option<u16>,
     pub(crate) pool: Option<u16>,
@@ -76,7 +88,7 @@ impl Exchange {
             bytes: Vec::with_capacity(1024),
             path: Vec::new(),
             path_changed: false,
-            host: Vec::new(),
+            known_host: KnownHost::default(),
             host_changed: false,
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             is_trusted: false,
@@ -88,6 +100,7 @@ impl Exchange {
             tried: [u32::MAX; MAX_ATTEMPTS],
             record: Record {
                 started: now,
+                started_ms: 0,
                 listener: 0,
                 route: None,
                 pool: None,
@@ -106,7 +119,7 @@ impl Exchange {
     }
 
     /// Ready for another request.
-    pub(crate) fn begin(&mut self, now: Instant, listener: u16, client: IpAddr) {
+    pub(crate) fn begin(&mut self, now: Instant, now_ms: Millis, listener: u16, client: IpAddr) {
         (self.path_changed, self.host_changed, self.is_trusted) = (false, false, false);
         self.client = client;
         self.up.clear();
@@ -115,7 +128,7 @@ impl Exchange {
         if record.attempts > 0 {
             self.tried = [u32::MAX; MAX_ATTEMPTS];
         }
-        record.started = now;
+        (record.started, record.started_ms) = (now, now_ms);
         record.listener = listener;
         (record.route, record.pool, record.backend) = (None, None, None);
         (record.status, record.outcome) = (0, Outcome::Ok);
@@ -139,10 +152,12 @@ impl Exchange {
     /// Gives back what a head of unusual size has taken.
     pub(crate) fn shrink(&mut self) {
         const KEPT: usize = 8 * 1024;
-        let buffers =
-            [&mut self.bytes, &mut self.up, &mut self.down, &mut self.path, &mut self.host];
+        let buffers = [&mut self.bytes, &mut self.up, &mut self.down, &mut self.path];
         for buffer in buffers.into_iter().filter(|buffer| buffer.capacity() > KEPT) {
             *buffer = Vec::new();
+        }
+        if self.known_host.raw.capacity() > KEPT {
+            self.known_host = KnownHost::default();
         }
         self.record.backend = None;
         self.set_cookie = None;
@@ -161,7 +176,7 @@ impl Exchange {
     /// The host in normal form; empty if there is none.
     pub(crate) fn host(&self) -> &[u8] {
         match self.raw_host() {
-            _ if self.host_changed => &self.host,
+            _ if self.host_changed => &self.known_host.normal,
             Some(raw) => raw,
             None => b"",
         }

@@ -12,7 +12,7 @@ use crate::http1::{Framing, Known};
 pub(crate) struct Forwarding<'a> {
     pub(crate) listener: &'a ListenerConfig,
     pub(crate) route: &'a RouteConfig,
-    /// `1.1 site`
+    /// Our line of `Via`, whole.
     pub(crate) via: &'a [u8],
     /// The peer of the connection, who is the last entry of `X-Forwarded-For`.
     pub(crate) peer: IpAddr,
@@ -29,7 +29,9 @@ impl Forwarding<'_> {
         self.write_host(exchange, &mut out);
         self.write_passed_fields(exchange, &mut out);
         self.write_forwarding_fields(exchange, &mut out);
-        self.write_own(b"via", self.via, &mut out);
+        if !self.is_edited(b"via") {
+            out.extend_from_slice(self.via);
+        }
         self.write_ids(exchange, &mut out);
         self.write_connection(exchange, &mut out);
         self.route.request_headers.write(&mut out);

@@ -22,6 +22,12 @@ pub(crate) type Millis = u64;
 const TICK_MS: Millis = 10;
 const NEVER: Millis = Millis::MAX;
 
+/// `limit` after `start`.
+pub(crate) fn after(start: Millis, limit: Duration) -> Millis {
+    let millis = limit.as_secs().saturating_mul(1000) + u64::from(limit.subsec_millis());
+    start.saturating_add(millis)
+}
+
 /// The clock and the deadlines of one worker.
 pub(crate) struct Timers {
     started: Instant,
@@ -73,11 +79,6 @@ impl Timers {
         self.reading.get()
     }
 
-    /// `limit` after `start`.
-    pub(crate) fn at(&self, start: Instant, limit: Duration) -> Millis {
-        self.millis(start + limit)
-    }
-
     /// The time of the last [`Timers::read_clock`].
     pub(crate) fn now(&self) -> Millis {
         self.now.get()
@@ -85,8 +86,7 @@ impl Timers {
 
     /// `duration` after the last [`Timers::read_clock`].
     pub(crate) fn after(&self, duration: Duration) -> Millis {
-        let millis = duration.as_secs().saturating_mul(1000) + u64::from(duration.subsec_millis());
-        self.now().saturating_add(millis)
+        after(self.now(), duration)
     }
 
     fn millis(&self, at: Instant) -> Millis {

@@ -20,7 +20,7 @@ use crate::upstream::{Lease, SlotLocal};
 pub(crate) struct View {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) sheet: Arc<Sheet>,
-    /// `1.1 site`, the value of our line of `Via`.
+    /// Our line of `Via`, whole.
     pub(crate) via: Box<[u8]>,
     pools: Vec<LocalPool>,
     /// Requests that each route has split so far.
@@ -81,7 +81,7 @@ impl View {
             ),
             locals: pool.eligible.iter().map(|slot| Rc::clone(&locals[&slot.id])).collect(),
         });
-        let via = format!("1.1 {}", snapshot.config.site).into_bytes().into();
+        let via = format!("via: 1.1 {}\r\n", snapshot.config.site).into_bytes().into();
         // Each worker begins elsewhere in the sequence; any part of it is even.
         let first = (worker as u64) << 32;
         let splits = snapshot.config.routes.iter().enumerate();

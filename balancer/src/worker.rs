@@ -159,13 +159,14 @@ impl Worker {
 
     /// A random 128-bit number in 32 hexadecimal digits.
     pub(crate) fn fresh_id(&self) -> [u8; 32] {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut rng = self.ids.borrow_mut();
-        let number = [rng.next_u64().to_be_bytes(), rng.next_u64().to_be_bytes()];
         let mut digits = [0; 32];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(number.iter().flatten()) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 15)];
+        for part in digits.chunks_exact_mut(16) {
+            let number = rng.next_u64();
+            #[allow(clippy::cast_possible_truncation)] // one half each
+            let (high, low) = ((number >> 32) as u32, number as u32);
+            part[..8].copy_from_slice(&hex(high));
+            part[8..].copy_from_slice(&hex(low));
         }
         digits
     }
@@ -190,6 +191,17 @@ impl Worker {
             record::write(log, self, view, exchange, total_us);
         }
     }
+}
+
+/// Eight hexadecimal digits, all at once: the nibbles are spread over the bytes of a word, and
+/// those above 9 are moved up to the letters.
+fn hex(number: u32) -> [u8; 8] {
+    let mut x = u64::from(number);
+    x = (x & 0xFFFF_0000) >> 16 | (x & 0xFFFF) << 32;
+    x = (x & 0x0000_FF00_0000_FF00) >> 8 | (x & 0x0000_00FF_0000_00FF) << 16;
+    x = (x & 0x00F0_00F0_00F0_00F0) >> 4 | (x & 0x000F_000F_000F_000F) << 8;
+    let above_9 = (x + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    (x + 0x3030_3030_3030_3030 + above_9 * u64::from(b'a' - b'0' - 10)).to_le_bytes()
 }
 
 /// 64 bits that differ between processes and workers: the standard library seeds its hasher so.
@@ -288,6 +300,18 @@ async fn keep_house(worker: Rc<Worker>) {
                     local.sweep(&config.upstream, now);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hex;
+
+    #[test]
+    fn digits_are_those_of_the_library() {
+        for number in [0, 1, 9, 10, 0x1234_5678, 0x9ABC_DEF0, 0xFEDC_BA98, u32::MAX] {
+            assert_eq!(hex(number), *format!("{number:08x}").as_bytes());
         }
     }
 }

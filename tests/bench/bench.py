@@ -31,6 +31,7 @@ def main():
     """Runs, reports, and fails if something could not be measured."""
     options = arguments()
     chosen = scenarios.by_name(options.scenarios.split(","))
+    before = os.getloadavg()[0]
     try:
         peers, ours = cast(options)
         with subjects.Ground(options.work, options.load_cpu) as ground:
@@ -39,7 +40,7 @@ def main():
             rows += gates.rows(options.work)
     except subjects.Unfit as problem:
         sys.exit(f"bench: {problem}")
-    text = report.markdown(rows, facts(options, peers + ours[:1]))
+    text = report.markdown(rows, facts(options, peers + ours[:1], before))
     write(options, rows, text)
     if any(row["errors"] for row in rows if row["subject"].startswith("tidegate")):
         sys.exit("bench: requests through the door failed; see the tables' last column")
@@ -158,12 +159,13 @@ class Run:
         print(f"{scenario} {index + 1}: {subject.name}", file=sys.stderr)
 
 
-def facts(options, contestants):
+def facts(options, contestants, before):
     """Where and with what the figures were taken."""
     commit = ["git", "-C", subjects.ROOT, "rev-parse", "--short", "HEAD"]
     said = subprocess.run(commit, capture_output=True, text=True, check=False).stdout.strip()
     yield f"{machine.description()}; {datetime.date.today()}, commit {said or 'unknown'}"
     yield "; ".join(f"{s.name}: {subjects.version(s)}" for s in contestants)
+    yield f"Load average before the run: {before:.1f}; a quiet machine has less than 0.5."
     yield f"{options.rounds} interleaved rounds of {options.seconds} s slices. {FACTS}"
 
 

@@ -57,7 +57,7 @@ fn check(config: DoorConfig, request: &[u8], body: &[&[u8]]) -> (MemoryFront, Ou
         let length = parse_request(request, &limits, &mut exchange.head).unwrap().unwrap();
         exchange.take_head(&request[..length]);
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        exchange.begin(worker.timers.read_clock(), 0, peer);
+        exchange.begin(worker.timers.read_clock(), worker.timers.now(), 0, peer);
         let timer = worker.timers.timer();
         let entry = Entry { listener: 0, peer };
         serve(&worker, &mut front, &mut exchange, &timer, entry).await;

@@ -1,0 +1,154 @@
+//! The listeners for operators, and `tidegate status`, which asks one of them.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tests::crowd::{crowd, plain};
+use tests::door::{TestFolder, binary, one_pool};
+use tests::wire::{Body, Framing, Wire};
+use tests::{CEILING, TestBackend, TestClient, TestDoor, within};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+
+const WORKERS: [usize; 2] = [1, 4];
+
+/// One request over the Unix socket.
+async fn over_unix(socket: &Path, request: &str) -> (u16, String) {
+    let stream = UnixStream::connect(socket).await.unwrap();
+    let mut wire = Wire::new(stream);
+    wire.stream.write_all(request.as_bytes()).await.unwrap();
+    let head = within(CEILING, wire.head()).await.unwrap().unwrap();
+    let status = head.start.split(' ').nth(1).unwrap().parse().unwrap();
+    let mut body = Body::default();
+    let framing = head.framing().unwrap().unwrap_or(Framing::UntilClose);
+    within(CEILING, wire.body(framing, &mut body)).await.unwrap();
+    (status, body.text())
+}
+
+async fn json_over_unix(socket: &Path, path: &str) -> Value {
+    let (status, text) =
+        over_unix(socket, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+    assert_eq!(status, 200, "{path}: {text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// A door with a Unix socket and a loopback listener for operators.
+async fn administered(red: &TestBackend, workers: usize) -> (TestDoor, TestFolder) {
+    let folder = TestFolder::new("admin");
+    let admin = format!(
+        "[admin]\nunix = \"{}/admin.sock\"\nlisten = \"127.0.0.1:0\"\n",
+        folder.path.display()
+    );
+    let door = TestDoor::checked(&(one_pool(&[red], workers) + &admin), &[red]).await;
+    (door, folder)
+}
+
+#[tokio::test]
+async fn operators_see_status_pools_routes_and_configuration_over_the_unix_socket() {
+    for workers in WORKERS {
+        let red = TestBackend::start("red").await;
+        let (door, folder) = administered(&red, workers).await;
+        let socket = folder.path.join("admin.sock");
+        let metadata = fs::metadata(&socket).unwrap();
+        assert!(metadata.file_type().is_socket());
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
+        assert_eq!(crowd(door.addr("web"), 8, 40, plain).await["red"], 40);
+        let status = within(CEILING, async {
+            loop {
+                let status = json_over_unix(&socket, "/v1/status").await;
+                if status["requests"] == 40 {
+                    break status;
+                }
+            }
+        })
+        .await;
+        assert_eq!((&status["is_ready"], &status["site"]), (&true.into(), &"test".into()));
+        assert_eq!((&status["workers"], &status["failed_requests"]), (&workers.into(), &0.into()));
+        assert_eq!(status["listeners"][0]["addresses"][0], door.addr("web").to_string());
+        let pools = json_over_unix(&socket, "/v1/pools").await;
+        let backend = &pools["pools"][0]["backends"][0];
+        assert_eq!((&backend["id"], &backend["state"]), (&"red".into(), &"serving".into()));
+        assert_eq!((&backend["requests"], &backend["in_flight"]), (&40.into(), &0.into()));
+        assert_eq!(pools["pools"][0]["rule"], "least_requests");
+        let routes = json_over_unix(&socket, "/v1/routes").await;
+        assert_eq!(
+            (&routes["routes"][0]["name"], &routes["routes"][0]["requests"]),
+            (&"all".into(), &40.into())
+        );
+        let (code, config) = over_unix(&socket, "GET /v1/config HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert_eq!(code, 200);
+        assert!(config.contains(&red.addr().to_string()), "{config}");
+        let (code, _) =
+            over_unix(&socket, "POST /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+                .await;
+        assert_eq!(code, 405);
+        // The file goes with the door.
+        assert!(door.stop().await.success());
+        assert!(!socket.exists());
+    }
+}
+
+#[tokio::test]
+async fn the_loopback_listener_reads_only_and_answers_no_web_page() {
+    let red = TestBackend::start("red").await;
+    let (door, _folder) = administered(&red, 1).await;
+    let output = door.output();
+    let admin = output.lines().find_map(|line| line.strip_prefix("admin http://")).unwrap();
+    let admin: SocketAddr = admin.split('/').next().unwrap().parse().unwrap();
+    let port = admin.port();
+    for (method, host, more, status) in [
+        ("GET", format!("localhost:{port}"), "", 200),
+        ("GET", format!("127.0.0.1:{port}"), "", 200),
+        ("GET", "evil.example".to_owned(), "", 403),
+        ("GET", format!("evil.example:{port}"), "", 403),
+        ("GET", "127.0.0.1:1".to_owned(), "", 403),
+        ("GET", format!("127.0.0.1:{port}"), "Origin: http://evil.example\r\n", 403),
+        ("GET", format!("127.0.0.1:{port}"), "Origin: null\r\n", 403),
+        ("POST", format!("127.0.0.1:{port}"), "Content-Length: 0\r\n", 405),
+        ("DELETE", format!("127.0.0.1:{port}"), "", 405),
+    ] {
+        let request = format!("{method} /v1/status HTTP/1.1\r\nHost: {host}\r\n{more}\r\n");
+        let response = TestClient::connect(admin).await.request(request).await;
+        assert_eq!(response.status, status, "{method} {host} {more}");
+    }
+}
+
+fn status_command(socket: &Path, json: bool) -> (Option<i32>, String, String) {
+    let mut command = Command::new(binary());
+    command.arg("status").arg("--socket").arg(socket);
+    if json {
+        command.arg("--json");
+    }
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn the_status_command_asks_the_running_door() {
+    let red = TestBackend::start("red").await;
+    let (door, folder) = administered(&red, 2).await;
+    let socket = folder.path.join("admin.sock");
+    let ask = |json| {
+        let socket = socket.clone();
+        tokio::task::spawn_blocking(move || status_command(&socket, json))
+    };
+    let (code, out, _) = ask(true).await.unwrap();
+    assert_eq!(code, Some(0));
+    let json: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&json["is_ready"], &json["workers"]), (&true.into(), &2.into()));
+    assert!(out.contains("\"serving\""), "{out}");
+    let (code, out, _) = ask(false).await.unwrap();
+    assert_eq!(code, Some(0));
+    assert!(out.contains("red") && out.contains("serving"), "{out}");
+    assert!(door.stop().await.success());
+    let (code, out, err) = ask(true).await.unwrap();
+    assert_eq!((code, &*out), (Some(1), ""));
+    assert!(err.contains("no door is running"), "{err}");
+}
