@@ -98,7 +98,7 @@ fn assert_uploaded(backend: &TestBackend, upload: &Upload) {
     let trailers: Vec<(&str, &str)> =
         request.body.trailers.iter().map(|(name, value)| (&**name, &**value)).collect();
     assert_eq!(trailers, upload.trailers);
-    let framing = request.head.framing().unwrap();
+    let framing = request.head.framing().expect("one framing");
     match upload.fields {
         "" => assert_eq!(framing, None),
         fields if fields.starts_with("Content") => {

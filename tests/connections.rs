@@ -288,16 +288,29 @@ async fn a_client_that_leaves_in_the_middle_of_its_body_is_seen_at_the_backend()
 
 #[tokio::test]
 async fn a_client_that_leaves_while_it_waits_frees_its_backend() {
-    let red = TestBackend::start("red").await;
-    let door = TestDoor::checked(&(one_pool(&[&red], 1) + LOG), &[&red]).await;
-    let mut client = door.client().await;
-    client.get("/").await;
-    red.answer(Answer::text("late").held());
-    client.send(GET).await;
-    red.received(2).await;
-    client.reset();
-    assert_eq!(red.closed(0).await, Some(Fault::Closed));
-    door.logged("\"outcome\":\"client_gone\"").await;
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345".to_vec();
+    let stream = Answer::steps([Step::Write(head), Step::Hold]);
+    for workers in WORKERS {
+        let red = TestBackend::start("red").await;
+        let door = TestDoor::checked(&(one_pool(&[&red], workers) + LOG), &[&red]).await;
+        for answer in [Answer::text("late").held(), stream.clone()] {
+            // With the first request of its connection, and with a later one.
+            for earlier in [0, 1] {
+                let mut client = door.client().await;
+                for _ in 0..earlier {
+                    client.get("/").await;
+                }
+                let sent = red.request_count();
+                red.answer_next(answer.clone());
+                client.send(GET).await;
+                red.received(sent + 1).await;
+                let connection = red.request(sent).connection;
+                client.reset();
+                assert_eq!(red.closed(connection).await, Some(Fault::Closed));
+            }
+        }
+        door.logged("\"outcome\":\"client_gone\"").await;
+    }
 }
 
 #[tokio::test]

@@ -3,21 +3,21 @@
 
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
 use tests::door::one_pool;
 use tests::wire::pattern;
 use tests::{Answer, CEILING, TestBackend, TestClient, TestDoor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const HUGE: u64 = 512 << 20;
 const WARM: u64 = 32 << 20;
 
 /// Most memory that the process has had so far, in KiB.
 fn peak(door: &TestDoor) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", door.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", door.pid())).expect("a running door");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line of it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 async fn upload(door: &TestDoor, length: u64) {
@@ -97,19 +97,17 @@ async fn a_client_that_does_not_read_stops_its_backend() {
 }
 
 /// A backend with small buffers that reads nothing until it is told to.
-async fn small_listener() -> TcpListener {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(64 << 10).unwrap();
-    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
-    socket.listen(1024).unwrap();
-    socket.set_nonblocking(true).unwrap();
-    TcpListener::from_std(socket.into()).unwrap()
+fn small_listener() -> TcpListener {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(64 << 10).expect("an option of every socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port of our own");
+    socket.listen(1024).expect("a bound socket listens")
 }
 
 #[tokio::test]
 async fn a_backend_that_does_not_read_stops_its_clients() {
     let probed = TestBackend::start("red").await;
-    let listener = small_listener().await;
+    let listener = small_listener();
     let health = format!("[pools.app.health]\nport = {}", probed.addr().port());
     let address = format!("address = \"{}\"", probed.addr());
     let stalled = format!("address = \"{}\"", listener.local_addr().unwrap());
@@ -146,7 +144,7 @@ async fn start(door: &TestDoor, listener: &TcpListener) -> Transfer {
         client.send_pattern(WARM).await;
         client
     });
-    let (backend, _) = tests::within(CEILING, listener.accept()).await.unwrap();
+    let (backend, _) = tests::within(CEILING, listener.accept()).await.expect("a connection");
     Transfer { backend, sending }
 }
 
@@ -155,7 +153,7 @@ async fn finish(mut transfer: Transfer) {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 256 << 10];
     let head = loop {
-        let count = transfer.backend.read(&mut buffer).await.unwrap();
+        let count = transfer.backend.read(&mut buffer).await.expect("no reset");
         assert!(count > 0);
         bytes.extend_from_slice(&buffer[..count]);
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -172,13 +170,13 @@ async fn finish(mut transfer: Transfer) {
         if at == WARM {
             break;
         }
-        let count = transfer.backend.read(&mut buffer).await.unwrap();
+        let count = transfer.backend.read(&mut buffer).await.expect("no reset");
         assert!(count > 0, "cut at {at}");
         body = buffer[..count].to_vec();
     }
     let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
-    transfer.backend.write_all(answer).await.unwrap();
-    assert_eq!(transfer.sending.await.unwrap().read_response().await.text(), "ok");
+    transfer.backend.write_all(answer).await.expect("no reset");
+    assert_eq!(transfer.sending.await.expect("all is sent").read_response().await.text(), "ok");
 }
 
 /// Waits until the door has used next to no processor time for a while: what it has to do, it has
@@ -198,8 +196,9 @@ async fn settled(door: &TestDoor) {
 
 /// Processor time of the process so far, in hundredths of a second.
 fn ticks(door: &TestDoor) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", door.pid())).unwrap();
+    let stat =
+        std::fs::read_to_string(format!("/proc/{}/stat", door.pid())).expect("a running door");
     // The name, which may hold spaces, ends at the last parenthesis; then utime is the 12th.
-    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
-    fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+    let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
+    fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum()
 }

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tests::crowd::plain;
 use tests::door::{TestFolder, binary, one_pool};
-use tests::{Answer, CEILING, End, TestBackend, TestDoor, within};
+use tests::{Answer, CEILING, End, TestBackend, TestClient, TestDoor, within};
 use tokio::net::TcpStream;
 
 const WORKERS: [usize; 2] = [1, 4];
@@ -284,6 +284,33 @@ async fn sigterm_lets_running_requests_end_and_closes_what_is_idle() {
             assert_eq!(response.text(), "late");
             assert_eq!(response.field("connection").as_deref(), Some("close"));
         }
+        assert_eq!(door.exited().await.code(), Some(0));
+    }
+}
+
+/// Whoever got a connection before the signal gets its answer, though it waits in a queue yet.
+#[tokio::test]
+async fn a_request_in_the_accept_queue_is_answered_by_a_door_that_stops() {
+    for workers in WORKERS {
+        let red = TestBackend::start("red").await;
+        let mut door = TestDoor::in_front_of(&[&red], workers).await;
+        let address = door.addr("web");
+        // A stopped process accepts nothing; what comes meanwhile waits with the signal.
+        door.signal(Signal::STOP);
+        let mut clients = Vec::new();
+        for _ in 0..40 {
+            let mut client = TestClient::connect(address).await;
+            client.send(plain(0)).await;
+            clients.push(client);
+        }
+        let mut silent = TestClient::connect(address).await;
+        door.signal(Signal::TERM);
+        door.signal(Signal::CONT);
+        for client in &mut clients {
+            let response = client.read_response().await;
+            assert_eq!((response.status, response.text().as_str()), (200, "red"));
+        }
+        assert_eq!(silent.ended().await, End::Fin);
         assert_eq!(door.exited().await.code(), Some(0));
     }
 }

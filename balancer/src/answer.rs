@@ -8,6 +8,8 @@ pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
     /// The backend's fields and the bytes they point into.
     pub(crate) backend: Option<(&'a ResponseHead, &'a [u8])>,
+    /// When an answer of our own was made (RFC 9110 §6.6.1); a backend states its own.
+    pub(crate) date: &'a [u8],
     /// Fields of our own, names in lower case.
     pub(crate) own: &'a [(&'a str, &'a [u8])],
     /// The route's edits.
@@ -54,6 +56,9 @@ impl Answer<'_> {
         }
         if !self.is_edited(b"x-request-id") {
             push_field(out, b"x-request-id", self.request_id);
+        }
+        if !self.date.is_empty() && !self.is_edited(b"date") {
+            push_field(out, b"date", self.date);
         }
         if let Some(length) = self.own_length {
             out.extend_from_slice(b"content-length: ");

@@ -11,7 +11,7 @@ use crate::forward::Forwarding;
 use crate::front::Front;
 use crate::http1::Framing;
 use crate::outcome::Outcome;
-use crate::relay::{Broken, Deadlines, Down, Ended, Relay, Up};
+use crate::relay::{Broken, Deadlines, Down, Ended, LOOK_AFTER, Relay, Up};
 use crate::stats::BackendFault;
 use crate::sticky;
 use crate::timer::{Millis, Timer, after};
@@ -83,7 +83,9 @@ impl Passage<'_> {
         upstream: &mut Upstream,
     ) -> Result<Ended, Broken> {
         let deadlines = self.deadlines(exchange);
-        self.timer.set_at(deadlines.attempt.min(deadlines.first_byte).min(deadlines.total));
+        let look_at = self.worker.timers.after(LOOK_AFTER);
+        let Deadlines { attempt, first_byte, total, .. } = deadlines;
+        self.timer.set_at(attempt.min(first_byte).min(total).min(look_at));
         let mut relay = Relay {
             worker: self.worker,
             front,
@@ -98,6 +100,7 @@ impl Passage<'_> {
             down: Down::Head,
             interim: 0,
             owed: 0,
+            look_at,
         };
         std::future::poll_fn(|cx| relay.poll(cx)).await
     }

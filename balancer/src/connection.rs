@@ -15,7 +15,7 @@ use crate::proxy::{self, Entry};
 use crate::socket::Socket;
 use crate::timer::Timer;
 use crate::wire::Wire;
-use crate::worker::Worker;
+use crate::worker::{Open, Worker};
 
 /// Who has connected.
 pub(crate) struct Client {
@@ -43,8 +43,7 @@ enum Arrival {
 }
 
 /// Talks to one client to the end.
-pub(crate) async fn converse(worker: Rc<Worker>, stream: TcpStream, client: Client) {
-    let _open = worker.open_connection(client.listener);
+pub(crate) async fn converse(worker: Rc<Worker>, stream: TcpStream, client: Client, _open: Open) {
     let mut front = Http1Front::new(Wire::new(Socket::plain(stream)));
     let timer = worker.timers.timer();
     std::future::poll_fn(|cx| {
@@ -62,6 +61,9 @@ async fn talk(worker: &Worker, front: &mut Http1Front, timer: &Timer, client: &C
     let entry = Entry { listener: client.listener, peer: client.peer };
     worker.timers.read_clock();
     loop {
+        // A client that sends faster than it is answered never waits, and a socket outside the
+        // poll set spends none of the task's budget: without this it could keep the worker.
+        tokio::task::coop::consume_budget().await;
         match next_request(worker, front, timer, client).await {
             Arrival::Gone => return false,
             Arrival::Refused(mut exchange, outcome, status) => {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::access_log::AccessLog;
 use crate::config::DoorConfig;
@@ -16,44 +16,82 @@ use crate::sockets::Sockets;
 use crate::stats::Registry;
 use crate::worker;
 
-/// A running data plane.
+/// What the machine has room for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capacity {
+    /// Open client connections by listener, over all workers. Stands in the place of
+    /// [`crate::config::ListenerConfig::max_connections`].
+    pub connections: Vec<u32>,
+    /// Connections beyond a limit that one worker keeps at once, to tell them so; further ones are
+    /// closed without a word.
+    pub refused_per_worker: u32,
+}
+
+/// A running data plane. Dropped without [`Door::ended`], it cuts what is under way and ends.
 pub struct Door {
     shared: Arc<Shared>,
     roster: Arc<Roster>,
     addresses: Vec<Vec<SocketAddr>>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Door {
     /// Starts the workers on sockets that are open already, and returns once all accept.
     ///
-    /// `logs` has one end of the access log per worker, or is empty. `max_connections` is the
-    /// limit of listeners that set none.
+    /// `logs` has one end of the access log per worker, or is empty.
+    ///
+    /// # Errors
+    ///
+    /// The first worker that could not get a thread, or what it waits with. No client has been
+    /// served then, and nothing is left running.
     pub async fn start(
         config: Arc<DoorConfig>,
         sockets: Sockets,
         logs: Vec<AccessLog>,
-        max_connections: u32,
+        capacity: Capacity,
     ) -> io::Result<Door> {
         let roster = Arc::new(Roster::new(Arc::clone(&config)));
         let shared = Arc::new(Shared {
             snapshot: roster.published(),
             registry: Registry::new(),
-            stage: watch::Sender::new(Stage::Running),
-            started: Semaphore::new(0),
+            stage: watch::Sender::new(Stage::Starting),
+            refused_per_worker: capacity.refused_per_worker,
         });
         let addresses = sockets.addresses();
-        let mut logs = logs.into_iter();
-        let mut threads = Vec::new();
-        for (index, listeners) in deal(&config, sockets, max_connections).into_iter().enumerate() {
-            let (shared, log) = (Arc::clone(&shared), logs.next());
-            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            threads.push(thread.spawn(move || worker::run(index, shared, listeners, log))?);
+        let mut door = Door { shared, roster, addresses, threads: Vec::new() };
+        match door.start_workers(deal(&config, sockets, &capacity), logs).await {
+            Ok(()) => {
+                door.advance(Stage::Running);
+                Ok(door)
+            }
+            Err(error) => {
+                door.advance(Stage::Now);
+                door.ended().await;
+                Err(error)
+            }
         }
-        let workers = u32::try_from(threads.len()).unwrap_or(u32::MAX);
-        // Never closed, so this can only succeed.
-        let _ = shared.started.acquire_many(workers).await;
-        Ok(Door { shared, roster, addresses, threads })
+    }
+
+    async fn start_workers(
+        &mut self,
+        dealt: Vec<Vec<Listener>>,
+        logs: Vec<AccessLog>,
+    ) -> io::Result<()> {
+        let workers = dealt.len();
+        let mut logs = logs.into_iter();
+        let (report, mut reports) = mpsc::unbounded_channel();
+        for (index, listeners) in dealt.into_iter().enumerate() {
+            let (shared, log, report) = (Arc::clone(&self.shared), logs.next(), report.clone());
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            let run = move || worker::run(index, shared, listeners, log, report);
+            self.threads.push(thread.spawn(run)?);
+        }
+        drop(report);
+        for _ in 0..workers {
+            // A worker that panicked reports nothing.
+            reports.recv().await.unwrap_or_else(|| Err(io::Error::other("a worker is gone")))?;
+        }
+        Ok(())
     }
 
     /// Addresses by listener, in the order of the configuration.
@@ -82,18 +120,23 @@ impl Door {
     }
 
     /// Waits until every worker has ended, which is when the last request has.
-    pub async fn ended(self) {
+    pub async fn ended(mut self) {
+        let threads = std::mem::take(&mut self.threads);
         let joined = tokio::task::spawn_blocking(move || {
-            for thread in self.threads {
-                match thread.join() {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::error!(%error, "a worker could not run"),
-                    Err(_) => tracing::error!("a worker panicked"),
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a worker panicked");
                 }
             }
         });
         // It can only have been cancelled by the runtime's own end.
         let _ = joined.await;
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.advance(Stage::Now);
     }
 }
 
@@ -112,10 +155,10 @@ impl Stages {
 }
 
 /// Each worker's sockets.
-fn deal(config: &DoorConfig, sockets: Sockets, max_connections: u32) -> Vec<Vec<Listener>> {
+fn deal(config: &DoorConfig, sockets: Sockets, capacity: &Capacity) -> Vec<Vec<Listener>> {
     let mut dealt: Vec<Vec<Listener>> = (0..config.workers).map(|_| Vec::new()).collect();
     for (index, groups) in sockets.by_listener.into_iter().enumerate() {
-        let limits = Limits::new(&config.listeners[index], max_connections);
+        let limits = Limits::new(&config.listeners[index], capacity.connections[index]);
         for socket in groups.into_iter().flat_map(|group| group.into_iter().enumerate()) {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             let (worker, socket) = socket;

@@ -52,7 +52,10 @@ pub(crate) trait Front {
     /// Bytes that were pushed and that the client has not taken.
     fn unsent(&self) -> usize;
 
-    /// Ready when the client has reset the connection.
+    /// From here on [`Front::poll_reset`] hears of it, whatever that costs.
+    fn watch(&mut self);
+
+    /// Ready when the client has reset the connection, as far as that can be known for nothing.
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// From here on bytes pass both ways as they are (a 101 was sent).

@@ -1,9 +1,10 @@
 //! Accepting: one listening socket per worker and address, and a listener's limits over all of them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,9 +12,11 @@ use std::time::Duration;
 
 use rustix::net::SocketFlags;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use crate::config::ListenerConfig;
 use crate::connection::{self, Client};
+use crate::sockets::BACKLOG;
 use crate::worker::Worker;
 
 /// One listener's limits, exact over all workers.
@@ -25,9 +28,9 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(config: &ListenerConfig, default_max: u32) -> Arc<Limits> {
+    pub(crate) fn new(config: &ListenerConfig, max_connections: u32) -> Arc<Limits> {
         Arc::new(Limits {
-            max_connections: config.max_connections.unwrap_or(default_max),
+            max_connections,
             max_per_address: config.max_connections_per_address,
             open: AtomicU32::new(0),
             by_address: Mutex::default(),
@@ -92,38 +95,119 @@ pub(crate) struct Listener {
     pub(crate) limits: Arc<Limits>,
 }
 
-/// How long accepting pauses when the process has no descriptor left: whoever is waiting is
+/// How long accepting pauses when there is no descriptor or memory left: whoever is waiting is
 /// served as soon as others have gone.
-const OUT_OF_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(50);
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// And one worker says so at most so often.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Accepts for ever.
-pub(crate) async fn accept(worker: Rc<Worker>, listener: Listener) {
+/// What accepting on all listeners of one worker has in common.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    refused: Cell<u32>,
+    warned: Cell<Option<Instant>>,
+}
+
+impl Gate {
+    /// Whether to warn now.
+    fn may_warn(&self, now: Instant) -> bool {
+        let is_recent =
+            self.warned.get().is_some_and(|warned| now.duration_since(warned) < WARNING_INTERVAL);
+        if !is_recent {
+            self.warned.set(Some(now));
+        }
+        !is_recent
+    }
+}
+
+/// The place of a connection that is beyond a limit and is kept only to be told so.
+struct Refused(Rc<Worker>);
+
+impl Refused {
+    /// `None`: there are enough of them. What is refused must not take what the limit protects.
+    fn admit(worker: &Rc<Worker>) -> Option<Refused> {
+        let refused = &worker.gate.refused;
+        (refused.get() < worker.shared.refused_per_worker).then(|| {
+            refused.set(refused.get() + 1);
+            Refused(Rc::clone(worker))
+        })
+    }
+}
+
+impl Drop for Refused {
+    fn drop(&mut self) {
+        let refused = &self.0.gate.refused;
+        refused.set(refused.get() - 1);
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Listener {
+    /// Takes what still waits in the queue, so that closing the socket resets nobody. Bounded, so
+    /// that a flood does not keep a door that was told to stop.
+    pub(crate) fn empty_queue(&self, worker: &Rc<Worker>) {
+        for _ in 0..BACKLOG {
+            match accept_one(&self.socket) {
+                Ok((stream, peer)) => self.welcome(worker, stream, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn welcome(&self, worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+        let client = Client {
+            listener: self.index,
+            peer: peer.ip().to_canonical(),
+            place: self.limits.admit(peer.ip()),
+        };
+        let refused = client.place.is_none().then(|| Refused::admit(worker));
+        if matches!(refused, Some(None)) {
+            return;
+        }
+        // Counted here: a door that stops waits for it although its task has not run yet.
+        let open = worker.open_connection(self.index);
+        let talk = connection::converse(Rc::clone(worker), stream, client, open);
+        match refused.flatten() {
+            None => tokio::task::spawn_local(talk),
+            Some(refused) => tokio::task::spawn_local(async move {
+                talk.await;
+                drop(refused);
+            }),
+        };
+    }
+}
+
+/// What [`accept`] waits on. Can fail, so it is made while the door can still be stopped.
+///
+/// # Errors
+///
+/// No descriptor or memory left.
+pub(crate) fn watch(listener: Rc<Listener>) -> io::Result<AsyncFd<Rc<Listener>>> {
     // Deprecated because a wrapper may close its descriptor early; a `TcpListener` cannot. Its
     // replacement is unsafe, and the runtime's own listener puts every accepted socket into the
     // poll set, which `socket.rs` avoids.
     #[allow(deprecated)]
-    let socket = match AsyncFd::new(listener.socket) {
-        Ok(socket) => socket,
-        Err(error) => {
-            tracing::error!(listener = listener.index, %error, "cannot wait for connections");
-            return;
-        }
-    };
+    AsyncFd::new(listener)
+}
+
+/// Accepts for ever.
+pub(crate) async fn accept(worker: Rc<Worker>, socket: AsyncFd<Rc<Listener>>) {
     loop {
         let Ok(mut ready) = socket.readable().await else { return };
-        match ready.try_io(|socket| accept_one(socket.get_ref())) {
-            Ok(Ok((stream, peer))) => {
-                let client = Client {
-                    listener: listener.index,
-                    peer: peer.ip().to_canonical(),
-                    place: listener.limits.admit(peer.ip()),
-                };
-                tokio::task::spawn_local(connection::converse(Rc::clone(&worker), stream, client));
-            }
+        match ready.try_io(|socket| accept_one(&socket.get_ref().socket)) {
+            Ok(Ok((stream, peer))) => socket.get_ref().welcome(&worker, stream, peer),
             Ok(Err(error)) => {
-                if is_out_of_descriptors(&error) {
-                    tracing::warn!(%error, "no descriptor left for a new connection");
-                    tokio::time::sleep(OUT_OF_DESCRIPTORS_PAUSE).await;
+                if is_exhausted(&error) {
+                    if worker.gate.may_warn(Instant::now()) {
+                        tracing::warn!(%error, "no descriptor or memory left for a new connection");
+                    }
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 }
                 // Anything else concerns that one connection, which is gone already.
             }
@@ -140,7 +224,31 @@ fn accept_one(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((stream.into(), peer))
 }
 
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
-    matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+fn is_exhausted(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_descriptors_or_memory_is_told_once_a_second() {
+        let (gate, now) = (Gate::default(), Instant::now());
+        let told = [0, 1, 999, 1000, 1001, 2500].map(|ms| {
+            let at = now + Duration::from_millis(ms);
+            gate.may_warn(at)
+        });
+        assert_eq!(told, [true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn accepting_pauses_for_want_of_anything_that_comes_back() {
+        let is = |errno: rustix::io::Errno| is_exhausted(&io::Error::from(errno));
+        use rustix::io::Errno;
+        assert!([Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].into_iter().all(is));
+        assert!(![Errno::CONNABORTED, Errno::AGAIN, Errno::INTR].into_iter().any(is));
+    }
 }

@@ -1,7 +1,7 @@
 //! How much each pool was asked for, since the last look.
 //!
-//! Built from [`Totals`] once a second, so it costs a request nothing. Several doors each send
-//! theirs, and [`LoadSum`] adds them up; how old one may be to count is the reader's decision.
+//! Built from [`Totals`] once a second, so it costs a request nothing. Several doors each count
+//! theirs; adding them up, and how old one may be to count, is the reader's decision.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,41 +78,6 @@ impl LoadMeter {
     }
 }
 
-/// One pool over all doors. Rates, because spans of different doors differ a little.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct LoadSum {
-    /// Doors that are in it.
-    pub doors: u32,
-    /// Age of the oldest of them.
-    pub oldest: Duration,
-    /// Requests per second that wanted a backend.
-    pub arrivals_rps: f64,
-    /// Of those, not taken.
-    pub refused_rps: f64,
-    /// Requests per second that ended.
-    pub finished_rps: f64,
-    /// Mean number of requests in service (service time per time: Little's law).
-    pub in_service: f64,
-    /// Requests between arrival and end.
-    pub in_flight: u64,
-}
-
-impl LoadSum {
-    /// Adds what another door saw. A span of no length has counts but no rate, and adds none.
-    pub fn add(&mut self, load: &PoolLoad) {
-        self.doors += 1;
-        self.oldest = self.oldest.max(load.age);
-        self.in_flight += load.in_flight;
-        let seconds = load.over.as_secs_f64();
-        if seconds > 0.0 {
-            self.arrivals_rps += load.arrivals as f64 / seconds;
-            self.refused_rps += load.refused as f64 / seconds;
-            self.finished_rps += load.finished as f64 / seconds;
-            self.in_service += load.service_us as f64 / 1e6 / seconds;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,22 +110,5 @@ mod tests {
         let mut meter = LoadMeter::new(door("a"), &Totals::default(), start);
         let loads = meter.read(&totals(7, 0, 7, 7), start + Duration::from_secs(1));
         assert_eq!(loads[0].arrivals, 7);
-    }
-
-    #[test]
-    fn doors_add_up_though_their_spans_differ() {
-        let start = Instant::now();
-        let mut sum = LoadSum::default();
-        for (name, seconds) in [("a", 1), ("b", 2)] {
-            let mut meter = LoadMeter::new(door(name), &Totals::default(), start);
-            let now = start + Duration::from_secs(seconds);
-            let mut loads =
-                meter.read(&totals(100 * seconds, 0, 90 * seconds, 500_000 * seconds), now);
-            loads[0].age = Duration::from_secs(seconds);
-            sum.add(&loads[0]);
-        }
-        assert_eq!((sum.doors, sum.oldest), (2, Duration::from_secs(2)));
-        assert_eq!((sum.arrivals_rps, sum.finished_rps), (200.0, 180.0));
-        assert_eq!((sum.in_service, sum.in_flight), (1.0, 30));
     }
 }

@@ -54,7 +54,6 @@ impl Outcome {
             414 => Outcome::UriTooLong,
             417 => Outcome::ExpectationFailed,
             431 => Outcome::HeadTooLarge,
-            501 => Outcome::MethodRefused,
             505 => Outcome::VersionRefused,
             _ => Outcome::BadRequest,
         }

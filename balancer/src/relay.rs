@@ -5,6 +5,7 @@
 //! its other end has taken what it was given (`wire.rs`).
 
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use crate::answer::Answer;
 use crate::body::Body;
@@ -86,7 +87,12 @@ pub(crate) struct Relay<'a, F: Front> {
     pub(crate) interim: u8,
     /// What both ends had not taken at the last progress.
     pub(crate) owed: usize,
+    /// When to begin to look whether the client is still there.
+    pub(crate) look_at: Millis,
 }
+
+/// Most requests are over by then, and to look costs a new connection two system calls.
+pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// The request's way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,13 +119,26 @@ impl<F: Front> Relay<'_, F> {
         if let Poll::Ready(ended) = self.poll_down(cx)? {
             return Poll::Ready(Ok(ended));
         }
+        if self.worker.is_stopping_now() {
+            return Poll::Ready(Err(Broken::TimedOut(Outcome::Stopped)));
+        }
         if self.timer.is_due() {
             if let Some(fired) = self.what_fired() {
                 return Poll::Ready(Err(Broken::TimedOut(fired)));
             }
+            self.look_at = Millis::MAX;
+            self.front.watch();
             self.set_timer();
+            return self.poll_client(cx).map(Err);
         }
         Poll::Pending
+    }
+
+    /// Ready when the client has left: its place on the backend is given back at once.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        // Before that a read notices it.
+        ready!(if self.front.is_pulled() { self.front.poll_reset(cx) } else { Poll::Pending });
+        Poll::Ready(Broken::ClientGone)
     }
 
     /// The limit that has been reached, if one has.
@@ -148,7 +167,7 @@ impl<F: Front> Relay<'_, F> {
     }
 
     fn set_timer(&self) {
-        self.timer.set_at(self.next_deadline().0);
+        self.timer.set_at(self.next_deadline().0.min(self.look_at));
     }
 
     /// Something moved: limits that count from the last byte start again.
@@ -288,11 +307,7 @@ impl<F: Front> Relay<'_, F> {
                 Poll::Ready(_) => return Poll::Ready(Err(Broken::HeadCut)),
                 Poll::Pending => {
                     self.upstream.wire.stash(window.data());
-                    // A client that left gives its place on the backend back at once.
-                    if self.front.is_pulled() && self.front.poll_reset(cx).is_ready() {
-                        return Poll::Ready(Err(Broken::ClientGone));
-                    }
-                    return Poll::Pending;
+                    return self.poll_client(cx).map(Err);
                 }
             }
         }
@@ -376,11 +391,13 @@ impl<F: Front> Relay<'_, F> {
         let exchange = &*self.exchange;
         let response = &exchange.response;
         let cookie = exchange.set_cookie.as_deref().map(|value| ("set-cookie", value.as_bytes()));
+        let is_interim = response.status < 200 && response.status != 101;
         let answer = Answer {
             status: response.status,
             backend: Some((response, bytes)),
-            own: cookie.as_slice(),
-            edits: Some(&self.route.response_headers),
+            date: b"",
+            own: if is_interim { &[] } else { cookie.as_slice() },
+            edits: (!is_interim).then_some(&self.route.response_headers),
             via: self.via,
             request_id: exchange.id(),
             framing: response.framing,
@@ -411,7 +428,7 @@ impl<F: Front> Relay<'_, F> {
                     let sent = self.front.push(cx, down, &mut window, None);
                     sent.map_err(|_| Broken::ClientGone)?;
                 }
-                return Poll::Pending;
+                return self.poll_client(cx).map(Err);
             }
         }
         let pushed = self.push_down(cx, &mut window);

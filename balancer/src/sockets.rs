@@ -21,7 +21,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::config::ListenerConfig;
 
 /// Connections that wait to be accepted, per socket; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// A socket could not be made.
 #[derive(Debug, thiserror::Error)]

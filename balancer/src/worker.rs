@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 use policies::rng::Rng;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::access_log::AccessLog;
 use crate::exchange::Exchange;
-use crate::listener::{Listener, accept};
+use crate::listener::{self, Gate, Listener, accept};
 use crate::record;
 use crate::shared::{Shared, Stage};
 use crate::snapshot::Snapshot;
@@ -24,6 +24,8 @@ use crate::timer::Timers;
 use crate::view::{Locals, View};
 use crate::window::{CAPACITY, Window};
 
+/// What is cut at the very end has so long to be cut.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);
 /// Exchanges that a worker keeps for later requests; more than so many at once are dropped.
 const SPARE_EXCHANGES: usize = 256;
 
@@ -32,6 +34,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) window: RefCell<Window>,
+    pub(crate) gate: Gate,
     /// For balancing: seeded, so that a run can be repeated.
     pub(crate) rng: RefCell<Rng>,
     /// For request ids: must not repeat over restarts.
@@ -62,6 +65,7 @@ impl Worker {
             shared,
             timers: Timers::new(),
             window: RefCell::new(Window::new()),
+            gate: Gate::default(),
             rng: RefCell::new(Rng::new(seed)),
             ids: RefCell::new(Rng::new(random_seed())),
             closed: tokio::sync::Notify::new(),
@@ -210,38 +214,61 @@ fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Runs a worker on the calling thread until the door has stopped.
+/// Runs a worker on the calling thread until the door has stopped. Tells `report` once that all
+/// it needs is there, or what is not, which ends it; accepts from [`Stage::Running`] on.
 pub(crate) fn run(
     index: usize,
     shared: Arc<Shared>,
     listeners: Vec<Listener>,
     log: Option<AccessLog>,
-) -> std::io::Result<()> {
+    report: mpsc::UnboundedSender<std::io::Result<()>>,
+) {
+    // Whoever asked may have given up waiting; the stage says what to do then.
+    let report = move |result| drop(report.send(result));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .build_local(tokio::runtime::LocalOptions::default())?;
+        .build_local(tokio::runtime::LocalOptions::default());
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return report(Err(error)),
+    };
     shared.registry.register_worker(index, runtime.metrics());
     runtime.block_on(async move {
+        let listeners: Vec<_> = listeners.into_iter().map(Rc::new).collect();
+        let watched: Result<Vec<_>, _> = listeners.iter().cloned().map(listener::watch).collect();
+        let watched = match watched {
+            Ok(watched) => watched,
+            Err(error) => return report(Err(error)),
+        };
         let worker = Worker::new(index, shared, log);
         let mut stage = worker.shared.stage.subscribe();
         tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
-        let accepting: Vec<_> = listeners
-            .into_iter()
-            .map(|listener| tokio::task::spawn_local(accept(Rc::clone(&worker), listener)))
-            .collect();
-        worker.shared.started.add_permits(1);
+        report(Ok(()));
+        worker.follow(&mut stage, Stage::Running).await;
+        let accept = |socket| tokio::task::spawn_local(accept(Rc::clone(&worker), socket));
+        let accepting: Vec<_> = watched.into_iter().map(accept).collect();
         let keeping = tokio::task::spawn_local(keep_house(Rc::clone(&worker)));
         worker.follow(&mut stage, Stage::Draining).await;
         accepting.iter().for_each(tokio::task::JoinHandle::abort);
+        for task in accepting {
+            // Cancelled, and its share of the socket gone.
+            let _ = task.await;
+        }
+        for listener in listeners {
+            listener.empty_queue(&worker);
+        }
         worker.timers.wake_all();
         tokio::select! {
             () = worker.emptied() => {}
-            () = worker.follow(&mut stage, Stage::Now) => {}
+            () = worker.follow(&mut stage, Stage::Now) => {
+                // What is under way ends visibly cut, not as if it were whole.
+                worker.timers.wake_all();
+                let _ = tokio::time::timeout(LAST_WORDS, worker.emptied()).await;
+            }
         }
         keeping.abort();
     });
-    Ok(())
 }
 
 impl Worker {

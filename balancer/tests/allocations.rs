@@ -12,6 +12,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use balancer::{Door, Stage, sample};
+use balancer::door::Capacity;
 use health::Report;
 use policies::backend::{BackendId, BackendKey, PoolName};
 use policies::health::Verdict;
@@ -39,7 +40,8 @@ async fn count() {
     let backend = start_backend();
     let config = Arc::new(sample::door(1, &[backend]));
     let sockets = balancer::sockets::Sockets::bind(&config.listeners, 1).expect("a free port");
-    let door = Door::start(config, sockets, Vec::new(), 100).await.expect("a door");
+    let capacity = Capacity { connections: vec![100], refused_per_worker: 1 };
+    let door = Door::start(config, sockets, Vec::new(), capacity).await.expect("a door");
     let key = BackendKey { pool: PoolName("app".into()), backend: BackendId("b0".into()) };
     door.roster().report(Report {
         key,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use balancer::load::PoolLoad;
 use balancer::roster::{Member, Roster};
 use balancer::stats::Totals;
 use policies::backend::PoolIndex;
@@ -12,6 +13,7 @@ use policies::balance::Rule;
 use policies::health::Verdict;
 use policies::membership::Stage;
 use policies::route::{Action, Location, Target};
+use scaler::demand::{Demand, DoorLoad};
 
 use crate::admin::Source;
 use crate::admin::view::{
@@ -145,14 +147,31 @@ impl Source for DoorSource {
     }
 }
 
-fn demand_of(load: &balancer::load::PoolLoad) -> DemandView {
-    let seconds = load.over.as_secs_f64().max(f64::EPSILON);
-    #[allow(clippy::cast_precision_loss)] // counts of one second
-    let rate = |count: u64| count as f64 / seconds;
+/// Of this door alone, in the sums that are made of several.
+fn demand_of(load: &PoolLoad) -> DemandView {
+    // What we counted ourselves is never too old.
+    let demand = Demand::merge(&[door_load(load)], Duration::MAX);
     DemandView {
-        arrivals_rps: rate(load.arrivals),
-        refused_rps: rate(load.refused),
-        in_service: rate(load.service_us) / 1e6,
+        arrivals_rps: demand.arrivals_rps,
+        refused_rps: demand.refused_rps,
+        concurrency: demand.concurrency(),
+    }
+}
+
+/// The same counts in the words of `scaler`, which knows no balancer.
+fn door_load(load: &PoolLoad) -> DoorLoad {
+    DoorLoad {
+        door: Arc::clone(&load.door.0),
+        age: load.age,
+        over: load.over,
+        arrivals: load.arrivals,
+        refused: load.refused,
+        // Arrivals are those of clients already, and nobody waits for a place yet.
+        retries: 0,
+        waiting: 0,
+        in_flight: load.in_flight,
+        finished: load.finished,
+        service_us: load.service_us,
     }
 }
 

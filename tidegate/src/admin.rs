@@ -75,7 +75,7 @@ pub enum AdminError {
     #[error("`[admin] listen` is `{0}`; use a loopback address (127.0.0.1 or ::1)")]
     NotLoopback(SocketAddr),
     /// The port is taken or forbidden.
-    #[error("cannot listen on `{address}`: {source}; choose another address or stop its owner")]
+    #[error("cannot listen on `{address}`; choose another address or stop its owner")]
     Tcp {
         /// As configured.
         address: SocketAddr,
@@ -89,7 +89,7 @@ pub enum AdminError {
         path: PathBuf,
     },
     /// The file cannot be made.
-    #[error("cannot make the socket `{path}`: {source}; check its directory or set `[admin] unix`")]
+    #[error("cannot make the socket `{path}`; check its directory or set `[admin] unix`")]
     Unix {
         /// As configured.
         path: PathBuf,

@@ -1,6 +1,9 @@
 //! One file per command. Each has its `Args` and a `main` that ends in an exit code.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use crate::cli::FAILED;
 
 pub mod backend;
 pub mod check;
@@ -15,6 +18,31 @@ pub mod status;
 pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes the whole answer of a command, which then ends with `code`; with 1 if the answer was
+/// lost (a full disk), so that nobody takes half a file for a whole one.
+pub fn end(text: &str, code: ExitCode) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            complain(&format!("error: standard output cannot be written: {error}\n"));
+            ExitCode::from(FAILED)
+        }
+        _ => code,
+    }
+}
+
+/// An error with its causes, one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// Writes to standard error.

@@ -113,6 +113,8 @@ pub struct Loaded {
     pub config: Option<Config>,
     /// All of them, by file and place.
     pub problems: Vec<Problem>,
+    /// How many more there are: a file of garbage must not cost memory.
+    pub dropped_problems: usize,
     document: Document,
 }
 
@@ -159,7 +161,7 @@ pub fn parse(name: &str, text: &str) -> Loaded {
 
 fn not_read(problems: Problems) -> Loaded {
     let document = Document::default();
-    Loaded { config: None, problems: problems.into_sorted(&document.sources), document }
+    loaded(None, problems, document)
 }
 
 fn finish(document: Document, mut problems: Problems) -> Loaded {
@@ -179,7 +181,13 @@ fn finish(document: Document, mut problems: Problems) -> Loaded {
         }
     };
     let config = config.filter(|_| !problems.has_errors());
-    Loaded { config, problems: problems.into_sorted(&document.sources), document }
+    loaded(config, problems, document)
+}
+
+fn loaded(config: Option<Config>, problems: Problems, document: Document) -> Loaded {
+    let dropped_problems = problems.dropped();
+    let problems = problems.into_sorted(&document.sources);
+    Loaded { config, problems, dropped_problems, document }
 }
 
 #[cfg(test)]

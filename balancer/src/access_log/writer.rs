@@ -31,9 +31,7 @@ pub struct LogWriter {
 
 /// A target that could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "access log `{path}` cannot be opened: {source}; check its directory and who may write there"
-)]
+#[error("access log `{path}` cannot be opened; check its directory and who may write there")]
 pub struct OpenError {
     /// As configured.
     pub path: String,

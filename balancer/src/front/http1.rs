@@ -227,6 +227,11 @@ impl Front for Http1Front {
         self.wire.unsent()
     }
 
+    fn watch(&mut self) {
+        // If it fails, the next read or write says so.
+        let _ = self.wire.socket.watch();
+    }
+
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.wire.socket.poll_reset(cx)
     }

@@ -78,6 +78,8 @@ impl Front for MemoryFront {
         0
     }
 
+    fn watch(&mut self) {}
+
     fn poll_reset(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }

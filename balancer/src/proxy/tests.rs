@@ -86,7 +86,7 @@ fn worker(config: DoorConfig) -> Rc<Worker> {
         snapshot: roster.published(),
         registry: Registry::new(),
         stage: watch::Sender::new(Stage::Running),
-        started: Semaphore::new(0),
+        refused_per_worker: 1,
     };
     Worker::new(0, Arc::new(shared), None)
 }

@@ -79,8 +79,9 @@ pub struct DemandView {
     pub arrivals_rps: f64,
     /// Of those, not taken.
     pub refused_rps: f64,
-    /// Requests in service on average.
-    pub in_service: f64,
+    /// Requests at once that this amounts to, at the mean time that one takes; never less than
+    /// are under way.
+    pub concurrency: f64,
 }
 
 /// One backend of a pool.
@@ -238,7 +239,7 @@ pub(crate) mod tests {
             name: "app".into(),
             rule: "two_choices".into(),
             in_flight: 5,
-            demand: DemandView { arrivals_rps: 4_210.0, refused_rps: 0.0, in_service: 5.25 },
+            demand: DemandView { arrivals_rps: 4_210.0, refused_rps: 0.0, concurrency: 5.25 },
             backends: vec![backend("a", BackendState::Serving), backend("b", state)],
         };
         (status, vec![pool])

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::say;
+use super::end;
 use crate::cli::{ConfigFile, INVALID_CONFIG};
 use crate::config::{self, Config, Loaded, Severity};
 
@@ -39,11 +39,12 @@ pub fn main(args: Args) -> ExitCode {
     let loaded = config::load(args.file.path());
     let is_refused =
         loaded.config.is_none() || (args.deny_warnings && loaded.has(Severity::Warning));
-    match args.format {
-        Format::Text => say(&text(&loaded)),
-        Format::Json => say(&json(&loaded, is_refused)),
-    }
-    if is_refused { ExitCode::from(INVALID_CONFIG) } else { ExitCode::SUCCESS }
+    let report = match args.format {
+        Format::Text => text(&loaded),
+        Format::Json => json(&loaded, is_refused),
+    };
+    let code = if is_refused { ExitCode::from(INVALID_CONFIG) } else { ExitCode::SUCCESS };
+    end(&report, code)
 }
 
 /// What `check` prints where there is no terminal: every problem, then the sentence.
@@ -64,6 +65,7 @@ fn json(loaded: &Loaded, is_refused: bool) -> String {
         "ok": !is_refused,
         "errors": errors,
         "warnings": warnings,
+        "not_shown": loaded.dropped_problems,
         "summary": conclusion(loaded),
         "problems": config::render_json(&loaded.problems),
     });
@@ -85,6 +87,11 @@ fn conclusion(loaded: &Loaded) -> String {
         (errors, warnings) => {
             format!("{}, {}", plural(errors, "error"), plural(warnings, "warning"))
         }
+    };
+    let shown = loaded.problems.len();
+    let found = match loaded.dropped_problems {
+        0 => found,
+        dropped => format!("{found}; {shown} of {} problems shown", shown + dropped),
     };
     match &loaded.config {
         Some(config) => format!("{}; {found}", describe(config)),

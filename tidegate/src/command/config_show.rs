@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{complain, say};
+use super::{complain, end};
 use crate::cli::{ConfigFile, INVALID_CONFIG};
 use crate::config;
 
@@ -24,6 +24,5 @@ pub fn main(args: Args) -> ExitCode {
         complain(&config::render_text(&loaded.problems));
         return ExitCode::from(INVALID_CONFIG);
     }
-    say(&loaded.effective(args.effective));
-    ExitCode::SUCCESS
+    end(&loaded.effective(args.effective), ExitCode::SUCCESS)
 }

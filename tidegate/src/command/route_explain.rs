@@ -12,7 +12,7 @@ use policies::backend::PoolIndex;
 use policies::route::normal::{self, Normal, PathRules};
 use policies::route::{Action, Fields, Location, Request, RouteTable, Target, Verdict};
 
-use super::{complain, say};
+use super::{complain, end};
 use crate::cli::{ConfigFile, INVALID_CONFIG};
 use crate::config::{self, Config};
 
@@ -55,8 +55,7 @@ pub fn main(args: Args) -> ExitCode {
     };
     match explain(config, &asked) {
         Ok(text) => {
-            say(&text);
-            ExitCode::SUCCESS
+            end(&text, ExitCode::SUCCESS)
         }
         Err(why) => {
             complain(&format!("error: {why}\n"));

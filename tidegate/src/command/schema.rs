@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::say;
+use super::end;
 use crate::config;
 
 /// Which form.
@@ -15,9 +15,9 @@ pub struct Args {
 
 /// Prints it.
 pub fn main(args: Args) -> ExitCode {
-    match args.docs {
-        true => say(&config::reference()),
-        false => say(&format!("{:#}\n", config::schema())),
-    }
-    ExitCode::SUCCESS
+    let page = match args.docs {
+        true => config::reference(),
+        false => format!("{:#}\n", config::schema()),
+    };
+    end(&page, ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@
 //! function here goes on after a problem, so that one look shows all of them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use balancer::config::DoorConfig;
 
@@ -54,17 +54,50 @@ impl Build<'_> {
     /// Says which addresses are taken by something further up.
     fn check_binds(&mut self) {
         self.binds.sort_by_key(|bind| (bind.span.file, bind.span.start));
-        let mut taken: BTreeMap<SocketAddr, &str> = BTreeMap::new();
+        let mut taken: BTreeMap<Place, &Bind> = BTreeMap::new();
         // Port 0 is a free one each time.
         for bind in self.binds.iter().filter(|bind| bind.address.port() != 0) {
-            if let Some(other) = taken.get(&bind.address) {
-                let message = text::references::address_twice(&bind.address.to_string(), other);
-                self.problems.add(&self.document.sources, bind.span, message);
-            } else {
-                taken.insert(bind.address, &bind.what);
-            }
+            let Some(other) = overlapping(&taken, bind.address) else {
+                taken.insert(place(bind.address), bind);
+                continue;
+            };
+            let address = bind.address.to_string();
+            let message = match other.address == bind.address {
+                true => text::references::address_twice(&address, &other.what),
+                false => {
+                    let theirs = other.address.to_string();
+                    text::references::address_overlaps(&address, &theirs, &other.what)
+                }
+            };
+            self.problems.add(&self.document.sources, bind.span, message);
         }
     }
+}
+
+/// Port, address and scope: all addresses of one port and family lie side by side, and the one
+/// that means each of them comes first.
+type Place = (u16, IpAddr, u32);
+
+fn place(address: SocketAddr) -> Place {
+    let scope = match address {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(address) => address.scope_id(),
+    };
+    (address.port(), address.ip(), scope)
+}
+
+/// What accepts connections to `address` as well. `[::]` takes no IPv4 here.
+fn overlapping<'b>(taken: &BTreeMap<Place, &'b Bind>, address: SocketAddr) -> Option<&'b Bind> {
+    let (first, last): (IpAddr, IpAddr) = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::BROADCAST.into()),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::from(u128::MAX).into()),
+    };
+    let port = address.port();
+    let found = match address.ip().is_unspecified() {
+        true => taken.range((port, first, 0)..=(port, last, u32::MAX)).next().map(|(_, bind)| bind),
+        false => taken.get(&place(address)).or_else(|| taken.get(&(port, first, 0))),
+    };
+    found.copied()
 }
 
 /// Builds everything. The result is of use only if `problems` has no errors.

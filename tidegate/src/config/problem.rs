@@ -50,6 +50,8 @@ impl Problem {
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     list: Vec<Problem>,
+    /// Found and not kept.
+    dropped: usize,
     dropped_errors: bool,
     secrets: Vec<Span>,
 }
@@ -113,6 +115,11 @@ impl Problems {
         self.dropped_errors || self.list.iter().any(|p| p.severity == Severity::Error)
     }
 
+    /// How many were found beyond those that were kept.
+    pub(crate) fn dropped(&self) -> usize {
+        self.dropped
+    }
+
     /// All of them by place, each once.
     pub(crate) fn into_sorted(mut self, sources: &Sources) -> Vec<Problem> {
         let masked = masked(sources, &self.secrets);
@@ -133,13 +140,17 @@ impl Problems {
         self.list
     }
 
-    /// Whether further problems are only counted; a costly message need not be made then.
-    pub(crate) fn is_full(&self) -> bool {
-        self.list.len() >= MOST && self.dropped_errors
+    /// Counts a problem without its message, which may be costly to make, if further ones are
+    /// only counted. Whether it did.
+    pub(crate) fn only_counts(&mut self) -> bool {
+        let is_full = self.list.len() >= MOST && self.dropped_errors;
+        self.dropped += usize::from(is_full);
+        is_full
     }
 
     /// Takes over all of them.
     pub(crate) fn append(&mut self, other: Problems) {
+        self.dropped += other.dropped;
         self.dropped_errors |= other.dropped_errors;
         self.secrets.extend(other.secrets);
         self.list.extend(other.list);
@@ -152,6 +163,7 @@ impl Problems {
 
     fn has_room(&mut self, message: &Message) -> bool {
         let has_room = self.list.len() < MOST;
+        self.dropped += usize::from(!has_room);
         self.dropped_errors |= !has_room && message.code.severity == Severity::Error;
         has_room
     }

@@ -27,7 +27,7 @@ impl Walk<'_> {
         for entry in &table.entries {
             match shape.key(&entry.key) {
                 Some(key) => self.key(key, entry, &join(path, &entry.key)),
-                None if self.problems.is_full() => {}
+                None if self.problems.only_counts() => {}
                 None => {
                     let known: Vec<&str> = shape.keys.iter().map(|key| key.name).collect();
                     self.say(entry.key_span, text::unknown_key(&entry.key, path, &known));

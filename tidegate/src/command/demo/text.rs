@@ -1,5 +1,6 @@
 //! Every word of the demo, in one place, so that it can be said in another language.
 
+use std::error::Error;
 use std::fmt::{Display, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,8 +18,8 @@ pub(super) const NO_ADDRESS: &str = "the system did not say which port it chose"
 pub(super) const UNSIGNED: &str = "200 of none of the backends";
 pub(super) const WRONG_BODY: &str = "200 with the wrong body";
 
-pub(super) fn cannot_start(error: &dyn Display) -> String {
-    format!("the demo cannot start: {error}")
+pub(super) fn cannot_start(error: &dyn Error) -> String {
+    format!("the demo cannot start: {}", with_causes(error))
 }
 
 pub(super) fn cannot_make(path: &Path, error: &dyn Display) -> String {

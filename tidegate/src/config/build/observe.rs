@@ -53,12 +53,21 @@ fn target(text: &str) -> Option<LogTarget> {
     }
 }
 
+/// 107 bytes are what a socket's address holds (unix(7)); the file is made under a longer name
+/// first, with a point and up to seven digits of the process id.
+const LONGEST_SOCKET_PATH: usize = 107 - 8;
+
 pub(super) fn admin(build: &mut Build<'_>, view: View<'_>) -> AdminConfig {
     let listen = listen(build, view, "the admin listener");
     if let Some((node, address)) = listen
         && !address.ip().is_loopback()
     {
         build.say(node.span, say::not_loopback(&address.to_string()));
+    }
+    if let Some(node) = view.given("unix")
+        && let Some(path) = node.text().filter(|path| path.len() > LONGEST_SOCKET_PATH)
+    {
+        build.say(node.span, say::socket_path_long(path.len(), LONGEST_SOCKET_PATH));
     }
     AdminConfig {
         listen: listen.map(|(_, address)| address),

@@ -36,7 +36,7 @@ pub(super) fn routes(
         let span = view.own("name").unwrap_or(node).span;
         if let Some(first) = seen.insert(name, span)
             && !name.is_empty()
-            && !build.problems.is_full()
+            && !build.problems.only_counts()
         {
             let first = place(build, first);
             build.say(span, say::route_twice(name, &first));

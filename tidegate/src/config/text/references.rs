@@ -46,6 +46,18 @@ pub(crate) fn address_twice(address: &str, other: &str) -> Message {
     Message::new(&codes::ADDRESS_TWICE, text, "taken").help("give each its own port")
 }
 
+/// A listener at an address, and one at all addresses of its family.
+pub(crate) fn address_overlaps(address: &str, other_address: &str, other: &str) -> Message {
+    let text = format!("`{}` overlaps `{}` of {other}", shown(address), shown(other_address));
+    Message::new(&codes::ADDRESS_TWICE, text, "taken").help("give each its own port")
+}
+
+/// A path that no Unix socket can have.
+pub(crate) fn socket_path_long(bytes: usize, limit: usize) -> Message {
+    let text = format!("the path of the socket has {bytes} bytes, more than {limit}");
+    Message::new(&codes::OUT_OF_RANGE, text, "too long").help("use a directory nearer to the root")
+}
+
 /// A pool of nobody.
 pub(crate) fn no_backends(pool: &str) -> Message {
     let text = format!("pool `{}` has no backends", shown(pool));
