@@ -354,18 +354,54 @@ async fn open_files_are_raised_to_the_hard_limit() {
 #[tokio::test]
 async fn connections_are_refused_in_words_before_descriptors_run_out() {
     let red = TestBackend::start("red").await;
-    // 256 are kept for other things, and each client may need one more towards a backend.
-    let door = limited(&one_pool(&[&red], 4), "ulimit -n 296").await;
-    door.logged("backend_in_rotation").await;
-    let mut clients = Vec::new();
-    let mut statuses = Vec::new();
-    for _ in 0..40 {
-        let mut client = door.client().await;
-        statuses.push(client.get("/").await.status);
-        clients.push(client);
+    for lines in ["", "max_connections = 5_000\n"] {
+        let config =
+            one_pool(&[&red], 4).replace("[listeners.web]\n", &format!("[listeners.web]\n{lines}"));
+        // 49 for the process, a check and 4 workers, 29 for guests, and two for each client.
+        let door = limited(&config, "ulimit -n 118").await;
+        assert_eq!(door.output().contains("lowered_to=20"), !lines.is_empty(), "{}", door.output());
+        door.logged("backend_in_rotation").await;
+        let mut clients = Vec::new();
+        let mut statuses = Vec::new();
+        for _ in 0..26 {
+            let mut client = door.client().await;
+            statuses.push(client.get("/").await.status);
+            clients.push(client);
+        }
+        assert_eq!(statuses[..20], [200; 20]);
+        assert_eq!(statuses[20..], [503; 6]);
     }
-    assert_eq!(statuses[..20], [200; 20]);
-    assert_eq!(statuses[20..], [503; 20]);
+}
+
+#[tokio::test]
+async fn too_few_descriptors_for_the_workers_end_a_door_in_words() {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg("ulimit -n 30; exec \"$0\" \"$@\"").arg(binary());
+    let mut door = TestDoor::launch_as(shell, &bound_to("127.0.0.1:0", 16));
+    assert_eq!(door.exited().await.code(), Some(1), "{}", door.output());
+    let output = door.output();
+    assert!(output.contains("error: the workers could not be started; raise"), "{output}");
+    assert!(!output.contains("panicked") && !output.contains("listening name="), "{output}");
+}
+
+/// What is beyond the limit may not take the descriptors that the limit protects.
+#[tokio::test]
+async fn refused_connections_that_say_nothing_are_few() {
+    let config = bound_to("127.0.0.1:0", 1)
+        .replace("[listeners.web]\n", "[listeners.web]\nmax_connections = 1\n");
+    let door = TestDoor::start(&config).await;
+    let mut inside = door.client().await;
+    assert_eq!(inside.get("/").await.status, 503); // no backend, which is an answer
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(door.client().await);
+    }
+    let mut last = door.client().await;
+    // It may be closed before that is sent.
+    let _ = last.try_send(plain(0)).await;
+    assert!(last.try_read_response().await.is_err(), "closed without an answer");
+    silent[0].send(plain(0)).await;
+    assert_eq!(silent[0].read_response().await.status, 503);
 }
 
 #[tokio::test]

@@ -19,8 +19,8 @@ use crate::worker;
 /// What the machine has room for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capacity {
-    /// Open client connections by listener, over all workers. Stands in the place of
-    /// [`crate::config::ListenerConfig::max_connections`].
+    /// Open client connections by listener, over all workers; one that is missing has no limit.
+    /// Stands in the place of [`crate::config::ListenerConfig::max_connections`].
     pub connections: Vec<u32>,
     /// Connections beyond a limit that one worker keeps at once, to tell them so; further ones are
     /// closed without a word.
@@ -66,7 +66,9 @@ impl Door {
             }
             Err(error) => {
                 door.advance(Stage::Now);
-                door.ended().await;
+                // Here and not on a thread of its own: there may be no more threads. They have
+                // served nobody and end at once.
+                join(std::mem::take(&mut door.threads));
                 Err(error)
             }
         }
@@ -122,13 +124,7 @@ impl Door {
     /// Waits until every worker has ended, which is when the last request has.
     pub async fn ended(mut self) {
         let threads = std::mem::take(&mut self.threads);
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a worker panicked");
-                }
-            }
-        });
+        let joined = tokio::task::spawn_blocking(move || join(threads));
         // It can only have been cancelled by the runtime's own end.
         let _ = joined.await;
     }
@@ -137,6 +133,14 @@ impl Door {
 impl Drop for Door {
     fn drop(&mut self) {
         self.advance(Stage::Now);
+    }
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a worker panicked");
+        }
     }
 }
 
@@ -158,7 +162,8 @@ impl Stages {
 fn deal(config: &DoorConfig, sockets: Sockets, capacity: &Capacity) -> Vec<Vec<Listener>> {
     let mut dealt: Vec<Vec<Listener>> = (0..config.workers).map(|_| Vec::new()).collect();
     for (index, groups) in sockets.by_listener.into_iter().enumerate() {
-        let limits = Limits::new(&config.listeners[index], capacity.connections[index]);
+        let max = capacity.connections.get(index).copied().unwrap_or(u32::MAX);
+        let limits = Limits::new(&config.listeners[index], max);
         for socket in groups.into_iter().flat_map(|group| group.into_iter().enumerate()) {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             let (worker, socket) = socket;

@@ -11,8 +11,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
-use balancer::{Door, Stage, sample};
 use balancer::door::Capacity;
+use balancer::{Door, Stage, sample};
 use health::Report;
 use policies::backend::{BackendId, BackendKey, PoolName};
 use policies::health::Verdict;

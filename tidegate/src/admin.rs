@@ -30,6 +30,9 @@ pub mod view;
 /// Where the Unix socket is unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/tidegate/admin.sock";
 
+/// Connections that one address serves at once; the next is closed.
+pub const MAX_CONNECTIONS: usize = 64;
+
 /// Connections end by themselves within this time once they are told to.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -108,13 +111,21 @@ pub struct Admin {
     unix: Option<socket::Path>,
 }
 
-impl Admin {
-    /// Opens all addresses, then answers on them from tasks of the current runtime.
+/// Open addresses on which nobody answers yet; who connects waits.
+#[derive(Debug)]
+pub struct Bound {
+    unix: Option<UnixSocket>,
+    loopback: Option<(TcpListener, SocketAddr)>,
+    metrics: Option<(TcpListener, SocketAddr)>,
+}
+
+impl Bound {
+    /// Opens all addresses.
     ///
     /// # Errors
     ///
     /// One of them cannot be opened; then none is.
-    pub async fn start(wanted: &Addresses, source: Arc<dyn Source>) -> Result<Admin, AdminError> {
+    pub async fn bind(wanted: &Addresses) -> Result<Bound, AdminError> {
         let unix = wanted.unix.as_deref().map(UnixSocket::bind).transpose()?;
         let loopback = match wanted.loopback {
             Some(address) if !address.ip().is_loopback() => {
@@ -127,12 +138,16 @@ impl Admin {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
+        Ok(Bound { unix, loopback, metrics })
+    }
 
+    /// Answers on them from tasks of the current runtime.
+    pub fn serve(self, source: Arc<dyn Source>) -> Admin {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut addresses = Addresses::default();
         for (listener, side) in
-            [(loopback, respond::Side::Loopback), (metrics, respond::Side::Metrics)]
+            [(self.loopback, respond::Side::Loopback), (self.metrics, respond::Side::Metrics)]
         {
             let Some((listener, address)) = listener else { continue };
             match side {
@@ -142,15 +157,17 @@ impl Admin {
             let desk = serve::Desk::new(side, Some(address), Arc::clone(&source), stopped.clone());
             tasks.spawn(desk.tcp(listener));
         }
-        let unix = unix.map(|UnixSocket { listener, path }| {
+        let unix = self.unix.map(|UnixSocket { listener, path }| {
             addresses.unix = Some(path.as_ref().to_owned());
             let desk = serve::Desk::new(respond::Side::Unix, None, source, stopped);
             tasks.spawn(desk.unix(listener));
             path
         });
-        Ok(Admin { addresses, stop, tasks, unix })
+        Admin { addresses, stop, tasks, unix }
     }
+}
 
+impl Admin {
     /// Where it listens, with real ports.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
@@ -167,6 +184,15 @@ impl Admin {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         // Dropping the rest cuts what is left.
         let _ = tokio::time::timeout(2 * GRACE, all).await;
+    }
+}
+
+impl Addresses {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        usize::from(self.unix.is_some())
+            + usize::from(self.loopback.is_some())
+            + usize::from(self.metrics.is_some())
     }
 }
 

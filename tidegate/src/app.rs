@@ -1,7 +1,8 @@
 //! The start-up story: what is opened, in which order, and how it ends.
 //!
-//! Everything that can fail is tried before the first client can connect: sockets are bound, the
-//! access log is opened and the admin listeners are up, or nothing is. The data plane then runs on
+//! Everything that can fail is tried before the first client is served: the access log and the
+//! admin addresses are open, all listeners are, and every worker has what it waits with, or
+//! nothing is left running. Who connects meanwhile waits in a queue. The data plane then runs on
 //! its own threads; all that is here (checks, names, metrics, admin) runs on the control runtime
 //! and may be late without a request noticing.
 
@@ -12,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use balancer::access_log::{AccessLog, LogWriter, OpenError};
+use balancer::config::DoorConfig;
+use balancer::door::Capacity;
 use balancer::load::DoorId;
 use balancer::roster::Roster;
 use balancer::sockets::{BindError, Sockets};
@@ -22,12 +25,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::adapters::DoorSource;
-use crate::admin::{Addresses, Admin, AdminError};
+use crate::admin::{Addresses, Admin, AdminError, Bound};
 use crate::config::Config;
 use crate::telemetry::Telemetry;
 
+mod descriptors;
+
 /// Messages that wait for the roster; senders wait when it is full, and none of them is a worker.
 const MAILBOX: usize = 1024;
+/// For the last lines of the access log: a pipe that nobody reads must not keep the process.
+const LAST_LINES: Duration = Duration::from_secs(2);
 /// Members that drain are looked at so often.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -44,7 +51,10 @@ pub enum StartError {
     #[error(transparent)]
     Admin(#[from] AdminError),
     /// The system has no more threads or descriptors.
-    #[error("the workers could not be started")]
+    #[error(
+        "the workers could not be started; raise the limit of open files (LimitNOFILE) or of \
+         threads, or lower `workers`"
+    )]
     Workers(#[source] std::io::Error),
 }
 
@@ -75,26 +85,35 @@ impl App {
     ///
     /// The first thing that could not be opened; nothing is left running then.
     pub async fn start(config: Config, origin: Origin) -> Result<App, StartError> {
-        let max_connections = raise_descriptor_limit();
-        let door_config = Arc::new(config.door);
-        let mut inherited = inherited_sockets();
-        let (listeners, workers) = (&door_config.listeners, door_config.workers);
-        let sockets = Sockets::adopt(listeners, workers, &mut inherited)?;
-        for stranger in inherited.iter().filter_map(|socket| socket.local_addr().ok()) {
-            tracing::warn!(address = %stranger, "a socket passed by the service manager belongs to no listener");
-        }
+        let files = descriptors::raise_limit();
         let log = config.observe.access_log.as_ref().map(LogWriter::start).transpose()?;
+        let (capacity, addresses) = descriptors::capacity(&config, files);
+        let door_config = Arc::new(config.door);
         let logs = match (&log, &config.observe.access_log) {
             (Some(writer), Some(settings)) => {
                 (0..door_config.workers).map(|_| AccessLog::new(settings, writer.ring())).collect()
             }
             _ => Vec::new(),
         };
-        let names = door_config.listeners.iter().map(|listener| Arc::clone(&listener.name));
-        let listeners: Vec<_> = names.zip(sockets.addresses()).collect();
-        let started = Door::start(Arc::clone(&door_config), sockets, logs, max_connections).await;
-        let door = started.map_err(StartError::Workers)?;
+        match open(Arc::clone(&door_config), &addresses, logs, capacity).await {
+            Ok(opened) => Ok(App::around(opened, &door_config, log, origin)),
+            Err(error) => {
+                if let Some(log) = log {
+                    log.stop(LAST_LINES);
+                }
+                Err(error)
+            }
+        }
+    }
 
+    /// Checks, names, metrics and admin for a door that runs. Nothing in it can fail.
+    fn around(
+        opened: Opened,
+        door_config: &DoorConfig,
+        log: Option<LogWriter>,
+        origin: Origin,
+    ) -> App {
+        let Opened { bound, door, listeners } = opened;
         let hash = format!("{:016x}", policies::rng::hash(origin.effective.as_bytes()));
         let id = DoorId(Arc::clone(&door_config.site));
         let telemetry = Telemetry::new(Arc::clone(door.registry()), id, &hash);
@@ -113,20 +132,8 @@ impl App {
             hash,
             Arc::clone(&is_stopping),
         );
-        let addresses = Addresses {
-            unix: config.admin.unix,
-            loopback: config.admin.listen,
-            metrics: config.observe.metrics,
-        };
-        let admin = match Admin::start(&addresses, Arc::new(source)).await {
-            Ok(admin) => admin,
-            Err(error) => {
-                door.advance(Stage::Now);
-                door.ended().await;
-                return Err(error.into());
-            }
-        };
-        Ok(App { door, listeners, admin, log, monitor, tasks, is_stopping })
+        let admin = bound.serve(Arc::new(source));
+        App { door, listeners, admin, log, monitor, tasks, is_stopping }
     }
 
     /// Names and real addresses of the listeners.
@@ -170,10 +177,35 @@ impl App {
         self.tasks.shutdown().await;
         self.admin.stop().await;
         if let Some(log) = self.log {
-            // A pipe that nobody reads must not keep the process.
-            log.stop(Duration::from_secs(2));
+            log.stop(LAST_LINES);
         }
     }
+}
+
+/// All that is open once nothing can fail any more.
+struct Opened {
+    bound: Bound,
+    door: Door,
+    listeners: Vec<(Arc<str>, Vec<SocketAddr>)>,
+}
+
+/// The listeners last: a client that connects to a door that does not open is reset.
+async fn open(
+    config: Arc<DoorConfig>,
+    addresses: &Addresses,
+    logs: Vec<AccessLog>,
+    capacity: Capacity,
+) -> Result<Opened, StartError> {
+    let bound = Bound::bind(addresses).await?;
+    let mut inherited = inherited_sockets();
+    let sockets = Sockets::adopt(&config.listeners, config.workers, &mut inherited)?;
+    for stranger in inherited.iter().filter_map(|socket| socket.local_addr().ok()) {
+        tracing::warn!(address = %stranger, "a socket passed by the service manager belongs to no listener");
+    }
+    let names = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
+    let listeners = names.zip(sockets.addresses()).collect();
+    let started = Door::start(Arc::clone(&config), sockets, logs, capacity).await;
+    Ok(Opened { bound, door: started.map_err(StartError::Workers)?, listeners })
 }
 
 async fn too_long(limit: Duration, hurry: &mut watch::Receiver<bool>) {
@@ -224,22 +256,6 @@ fn to_names(names: &[balancer::roster::Name]) -> Arc<[dns::Name]> {
 fn inherited_sockets() -> Vec<std::net::TcpListener> {
     let mut passed = listenfd::ListenFd::from_env();
     (0..passed.len()).filter_map(|place| passed.take_tcp_listener(place).ok().flatten()).collect()
-}
-
-/// Descriptors kept for everything that is not a client or its backend.
-const KEPT_DESCRIPTORS: u64 = 256;
-
-/// Raises the soft limit of descriptors to the hard one, and derives from it how many clients a
-/// listener takes unless told: each may need one more descriptor towards a backend.
-fn raise_descriptor_limit() -> u32 {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of open files could not be raised");
-    }
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::from(u32::MAX));
-    u32::try_from(files.saturating_sub(KEPT_DESCRIPTORS) / 2).unwrap_or(u32::MAX).max(1)
 }
 
 /// Tells whoever waits (a person, a test, systemd) where the door is open.

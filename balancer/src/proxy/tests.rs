@@ -9,7 +9,7 @@ use std::sync::Arc;
 use health::Report;
 use policies::backend::{BackendId, BackendKey, PoolName};
 use policies::health::Verdict;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::{Entry, serve};
 use crate::config::DoorConfig;

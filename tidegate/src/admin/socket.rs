@@ -16,6 +16,7 @@ const MODE: u32 = 0o660;
 const BACKLOG: i32 = 64;
 
 /// A socket that listens.
+#[derive(Debug)]
 pub(super) struct UnixSocket {
     pub(super) listener: UnixListener,
     pub(super) path: Path,

@@ -89,7 +89,7 @@ impl Drop for Scratch {
 async fn start(scratch: &Scratch, source: Arc<Fake>) -> Admin {
     let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let wanted = Addresses { unix: Some(scratch.socket()), loopback: any, metrics: any };
-    Admin::start(&wanted, source).await.unwrap()
+    Bound::bind(&wanted).await.unwrap().serve(source)
 }
 
 /// Sends `request` and returns all that comes back until the end.
@@ -262,19 +262,19 @@ async fn a_second_door_does_not_take_the_socket_and_a_dead_one_leaves_it() {
     let scratch = Scratch::new("second");
     let wanted = Addresses { unix: Some(scratch.socket()), ..Addresses::default() };
     let source = Fake::new(BackendState::Serving);
-    let first = Admin::start(&wanted, source.clone()).await.unwrap();
-    let second = Admin::start(&wanted, source.clone()).await;
+    let first = Bound::bind(&wanted).await.unwrap().serve(source.clone());
+    let second = Bound::bind(&wanted).await;
     assert!(matches!(second, Err(AdminError::SocketInUse { .. })), "{second:?}");
     first.stop().await;
 
     drop(std::os::unix::net::UnixListener::bind(scratch.socket()).unwrap());
     assert!(scratch.socket().exists(), "as a killed door leaves it");
-    let third = Admin::start(&wanted, source.clone()).await.unwrap();
+    let third = Bound::bind(&wanted).await.unwrap().serve(source.clone());
     assert_eq!(ask(&third, &get("/livez", "Host: x\r\n")).await.0, 200);
     third.stop().await;
 
     fs::write(scratch.socket(), "precious").unwrap();
-    let fourth = Admin::start(&wanted, source).await;
+    let fourth = Bound::bind(&wanted).await;
     assert!(matches!(fourth, Err(AdminError::Unix { .. })), "{fourth:?}");
     assert_eq!(fs::read_to_string(scratch.socket()).unwrap(), "precious");
 }
@@ -282,7 +282,7 @@ async fn a_second_door_does_not_take_the_socket_and_a_dead_one_leaves_it() {
 #[tokio::test]
 async fn an_address_beyond_this_machine_is_refused() {
     let wanted = Addresses { loopback: "192.0.2.1:0".parse().ok(), ..Addresses::default() };
-    let refused = Admin::start(&wanted, Fake::new(BackendState::Serving)).await;
+    let refused = Bound::bind(&wanted).await;
     assert!(matches!(refused, Err(AdminError::NotLoopback(_))), "{refused:?}");
 }
 

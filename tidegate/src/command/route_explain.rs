@@ -54,9 +54,7 @@ pub fn main(args: Args) -> ExitCode {
         return ExitCode::from(INVALID_CONFIG);
     };
     match explain(config, &asked) {
-        Ok(text) => {
-            end(&text, ExitCode::SUCCESS)
-        }
+        Ok(text) => end(&text, ExitCode::SUCCESS),
         Err(why) => {
             complain(&format!("error: {why}\n"));
             ExitCode::from(2)

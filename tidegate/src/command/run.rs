@@ -57,7 +57,13 @@ async fn carry(config: Config, origin: Origin) -> Result<(), String> {
     let mut reload = hear(SignalKind::hangup())?;
 
     let file = origin.file.clone();
-    let app = App::start(config, origin).await.map_err(|error| chain(&error))?;
+    let started = tokio::select! {
+        started = App::start(config, origin) => started,
+        // What was open so far closes with it; no client has been served.
+        _ = terminate.recv() => return told_to_stop(),
+        _ = interrupt.recv() => return told_to_stop(),
+    };
+    let app = started.map_err(|error| chain(&error))?;
     complain(&announce(&app, &file));
     // Not under systemd: nobody to tell, which is no failure.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -84,6 +90,12 @@ async fn carry(config: Config, origin: Origin) -> Result<(), String> {
     }
     hurry.send_replace(true);
     stopped.await;
+    Ok(())
+}
+
+/// Being told to stop is no failure, whatever was not open yet.
+fn told_to_stop() -> Result<(), String> {
+    tracing::info!("told to stop before the door was open");
     Ok(())
 }
 

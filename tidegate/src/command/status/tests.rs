@@ -3,7 +3,7 @@
 use super::*;
 use crate::admin::tests::{Fake, Scratch};
 use crate::admin::view::BackendState;
-use crate::admin::{Addresses, Admin};
+use crate::admin::{Addresses, Admin, Bound};
 
 fn args(socket: &Path, json: bool) -> Args {
     Args { json, watch: false, socket: Some(socket.to_owned()) }
@@ -11,7 +11,7 @@ fn args(socket: &Path, json: bool) -> Args {
 
 async fn started(scratch: &Scratch) -> Admin {
     let wanted = Addresses { unix: Some(scratch.socket()), ..Addresses::default() };
-    Admin::start(&wanted, Fake::new(BackendState::Down)).await.unwrap()
+    Bound::bind(&wanted).await.unwrap().serve(Fake::new(BackendState::Down))
 }
 
 #[tokio::test]
