@@ -27,6 +27,9 @@ pub(crate) struct Client {
     pub(crate) place: Option<Place>,
 }
 
+/// How long a client beyond the limits is waited for, to be told so.
+const UNWELCOME_TIME: Duration = Duration::from_secs(1);
+
 /// How long a client that is still sending after its last answer is read from: in all, and without
 /// anything coming. Who writes a whole upload before looking for an answer must get it too.
 const LINGER_TIME: Duration = Duration::from_secs(15);
@@ -98,7 +101,11 @@ async fn next_request(
         (limits_of(listener), listener.idle_timeout, listener.request_head_timeout)
     };
     // Who has no place is not kept for long.
-    timer.set(if client.place.is_some() { idle } else { head.min(idle) });
+    let (idle, head) = match client.place {
+        Some(_) => (idle, head),
+        None => (idle.min(UNWELCOME_TIME), head.min(UNWELCOME_TIME)),
+    };
+    timer.set(idle);
     std::future::poll_fn(|cx| poll_request(worker, front, timer, client, &limits, head, cx)).await
 }
 
