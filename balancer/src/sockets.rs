@@ -2,7 +2,7 @@
 //!
 //! There is one socket per address and worker, all made by the main process, so that none is ever
 //! closed while it can hold a connection (docs/decisions/0005). Sockets may also come from
-//! outside: from systemd (`LISTEN_FDS`), or from an earlier door ([`Sockets::pass`], over a Unix
+//! outside: from systemd (`LISTEN_FDS`), or from an earlier door ([`pass`], over a Unix
 //! socket). They are recognised by their address.
 
 use std::io::{self, IoSlice, IoSliceMut};
