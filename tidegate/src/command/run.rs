@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::app::{App, Origin, announce};
 use crate::cli::{ConfigFile, FAILED, INVALID_CONFIG};
-use crate::command::complain;
+use crate::command::{complain, with_causes};
 use crate::config::{self, Config};
 use crate::telemetry;
 
@@ -63,7 +63,7 @@ async fn carry(config: Config, origin: Origin) -> Result<(), String> {
         _ = terminate.recv() => return told_to_stop(),
         _ = interrupt.recv() => return told_to_stop(),
     };
-    let app = started.map_err(|error| chain(&error))?;
+    let app = started.map_err(|error| with_causes(&error))?;
     complain(&announce(&app, &file));
     // Not under systemd: nobody to tell, which is no failure.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -97,16 +97,4 @@ async fn carry(config: Config, origin: Origin) -> Result<(), String> {
 fn told_to_stop() -> Result<(), String> {
     tracing::info!("told to stop before the door was open");
     Ok(())
-}
-
-/// An error with its causes, one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
