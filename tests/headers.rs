@@ -136,9 +136,10 @@ async fn nothing_of_a_client_passes_for_what_backends_trust() {
             let door = TestDoor::checked(&with(&red, workers, &listener, ""), &[&red]).await;
             let request = forwarded(&mut door.client().await, &red, FORGED).await;
             let text = request.head.text().to_lowercase();
-            for forged in ["6.6.6.6", "7.7.7.7", "https", "666", "forged", "0af76519", "evil=1"] {
+            for forged in ["6.6.6.6", "7.7.7.7", "https", ": 666", "forged", "evil=1"] {
                 assert!(!text.contains(forged), "{forged} with {style} in\n{text}");
             }
+            assert!(!text.contains("0af7651916cd43dd"), "{text}");
             assert!(!text.contains("x_"), "{text}");
             assert_eq!(request.field("x-forwarded-for").is_some(), own, "{style}");
             let writes_forwarded = matches!(style, "forwarded" | "both");

@@ -111,9 +111,9 @@ impl Known {
         }
         let block = block & MASKS[len & 31];
         let entry = entry(block);
-        // A word of 16 bytes is the beginning of a longer name. A shorter one ends with zeros, so
-        // an equal word has an equal length.
-        let is_equal = block | entry.case == entry.word && len < 16;
+        // The length too: a name that ends with NUL is equal to the padded word. A word of 16
+        // bytes is the beginning of a longer name and has no length that `len` could be.
+        let is_equal = block | entry.case == entry.word && len == usize::from(entry.len);
         is_equal.then_some((len, entry.known))
     }
 
@@ -157,19 +157,23 @@ struct Entry {
     case: u128,
     /// What follows them.
     tail: &'static [u8],
+    /// The bytes of a name that is all in `word`, or 255.
+    len: u8,
     known: Known,
 }
 
 /// Entry 0 stands for all that is unknown, and is equal to no name.
 static ENTRIES: [Entry; NAMES.len() + 1] = {
-    let mut entries =
-        [Entry { word: u128::MAX, case: 0, tail: b"", known: Known::Other }; NAMES.len() + 1];
+    let unknown = Entry { word: u128::MAX, case: 0, tail: b"", len: 255, known: Known::Other };
+    let mut entries = [unknown; NAMES.len() + 1];
     let mut at = 0;
     while at < NAMES.len() {
         let (name, known) = NAMES[at];
         let word = word(name);
         let tail = if name.len() > 16 { name.split_at(16).1 } else { "" };
-        entries[at + 1] = Entry { word, case: case(word), tail: tail.as_bytes(), known };
+        #[expect(clippy::cast_possible_truncation, reason = "less than 16")]
+        let len = if name.len() < 16 { name.len() as u8 } else { 255 };
+        entries[at + 1] = Entry { word, case: case(word), tail: tail.as_bytes(), len, known };
         at += 1;
     }
     entries
@@ -342,5 +346,15 @@ mod tests {
         assert_eq!(Known::at_a_glance(b"Hos: a\r\nFoo: 1\r\n"), None);
         assert_eq!(Known::at_a_glance(b": a\r\nHost: 1\r\n\r\n"), None);
         assert_eq!(Known::at_a_glance(b"Content\rLength: 1"), None);
+    }
+
+    #[test]
+    fn a_name_with_nul_at_its_end_is_unknown() {
+        for (name, _) in NAMES {
+            for nuls in 1..16 {
+                let line = format!("{name}{}: 1\r\nHost: a\r\n", "\0".repeat(nuls));
+                assert_eq!(Known::at_a_glance(line.as_bytes()), None, "{line:?}");
+            }
+        }
     }
 }
