@@ -99,6 +99,7 @@ class Ground:
         self.next_port = FIRST_PORT
         self.origin_ports = [self.free_port() for _ in range(BACKENDS)]
         self.ports = {}
+        self.metrics_ports = {}
         self.running = {}
         #: In front of every command: nothing, or a scheduling class.
         self.prefix = []
@@ -144,7 +145,8 @@ class Ground:
 
     def words(self, subject):
         """What stands for what in the templates of a subject."""
-        words = {"port": self.ports[subject.name], "metrics_port": self.free_port()}
+        self.metrics_ports[subject.name] = self.free_port()
+        words = {"port": self.ports[subject.name], "metrics_port": self.metrics_ports[subject.name]}
         words |= {"work": self.work, "name": subject.name}
         words |= {f"backend{i + 1}": f"127.0.0.1:{p}" for i, p in enumerate(self.origin_ports)}
         words = {f"@{key}@": str(value) for key, value in words.items()}

@@ -241,7 +241,7 @@ fn why_ours(name: &str, is_request: bool) -> Option<(&str, &'static str)> {
     } else if is_request && lower == "host" {
         Some((name, "the backend gets the host that was matched"))
     } else if is_request && lower == "expect" {
-        Some((name, "the door answers it itself"))
+        Some((name, "it is the client's, and the backend's answer to it decides"))
     } else {
         None
     }
