@@ -152,3 +152,67 @@ async fn the_status_command_asks_the_running_door() {
     assert_eq!((code, &*out), (Some(1), ""));
     assert!(err.contains("no door is running"), "{err}");
 }
+
+/// What `tidegate events --json` prints, with these further arguments.
+async fn events_command(socket: &Path, more: &[&str]) -> Vec<Value> {
+    let mut command = Command::new(binary());
+    command.args(["events", "--json", "--socket"]).arg(socket).args(more);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_changes_is_an_event_that_a_reader_is_woken_for() {
+    for workers in WORKERS {
+        let red = TestBackend::start("red").await;
+        let (door, folder) = administered(&red, workers).await;
+        let socket = folder.path.join("admin.sock");
+        let kinds = |events: &[Value]| -> Vec<String> {
+            events.iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect()
+        };
+        let told = events_command(&socket, &[]).await;
+        assert!(kinds(&told).contains(&"backend_healthy".to_owned()), "{told:?}");
+        let joined = told.iter().find(|event| event["event"] == "backend_in_rotation").unwrap();
+        assert_eq!((&joined["pool"], &joined["backend"]), (&"app".into(), &"red".into()));
+        let last = told.last().unwrap()["sequence"].as_u64().unwrap();
+        assert_eq!(last, told.len() as u64);
+
+        // A reader waits for what has not happened yet.
+        let path = format!("/v1/events?since={last}&wait_seconds=30");
+        let (waited, ()) = tokio::join!(
+            within(CEILING * 2, json_over_unix(&socket, &path)),
+            red.kill(tests::Death::Fin)
+        );
+        let first = &waited["events"][0];
+        assert_eq!(
+            (&first["event"], &first["level"]),
+            (&"backend_unhealthy".into(), &"warn".into())
+        );
+        assert_eq!(first["sequence"], last + 1);
+        let behind = format!("{last}");
+        let later = events_command(&socket, &["--since", &behind]).await;
+        assert_eq!(later[0], *first);
+
+        let (_, metrics) = over_unix(&socket, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let count = "tidegate_events_total{event=\"backend_unhealthy\"} 1\n";
+        assert!(metrics.contains(count), "{metrics}");
+        let bad = "GET /v1/events?since=x HTTP/1.1\r\nHost: x\r\n\r\n";
+        assert_eq!(over_unix(&socket, bad).await.0, 400);
+        assert!(door.stop().await.success());
+    }
+}
+
+#[tokio::test]
+async fn a_reader_who_waits_does_not_hold_up_the_end() {
+    let red = TestBackend::start("red").await;
+    let (door, folder) = administered(&red, 1).await;
+    let socket = folder.path.join("admin.sock");
+    let next = json_over_unix(&socket, "/v1/events").await["next"].clone();
+    let path = format!("/v1/events?since={next}&wait_seconds=60");
+    let (waited, ended) =
+        tokio::join!(within(CEILING, json_over_unix(&socket, &path)), within(CEILING, door.stop()));
+    assert!(ended.success());
+    assert!(waited["events"].is_array(), "{waited}");
+}

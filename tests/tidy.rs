@@ -2,7 +2,7 @@
 //! `tests/src/tidy.rs`.
 
 use balancer::outcome::Outcome;
-use tests::tidy::{Problem, Tree, manifests, pages, source};
+use tests::tidy::{Problem, Tree, events, manifests, pages, source};
 
 #[track_caller]
 fn check(problems: &[Problem]) {
@@ -73,6 +73,11 @@ fn modules_are_named_after_themselves() {
 #[test]
 fn metrics_are_documented_and_documented_metrics_exist() {
     check(&pages::metrics(&Tree::here()));
+}
+
+#[test]
+fn events_are_documented_and_documented_events_exist() {
+    check(&events::events(&Tree::here()));
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! | [`source::layout`]       | no `mod.rs`                                                   |
 //! | [`pages::metrics`]       | source and `docs/metrics.md` name the same metrics            |
 //! | [`pages::outcomes`]      | `docs/operations.md` says what to do for each outcome         |
+//! | [`events::events`]      | `docs/events.md` has a row for each kind of event            |
 //! | [`pages::decisions`]     | decision records have no gap and answer the four questions    |
 //! | [`pages::examples`]      | each example is run by a test                                 |
 //! | [`pages::links`]         | a link between pages leads somewhere                         |
@@ -22,6 +23,7 @@
 //! `tests/tidy.rs` runs all of them on the real tree; the tests beside each rule show it a tree
 //! where it is broken.
 
+pub mod events;
 pub mod lexer;
 pub mod manifests;
 pub mod pages;

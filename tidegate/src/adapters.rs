@@ -22,6 +22,7 @@ use crate::admin::view::{
 };
 use crate::app::Origin;
 use crate::telemetry::Telemetry;
+use crate::telemetry::events::EventRing;
 
 /// Reads the roster and the counts.
 pub struct DoorSource {
@@ -129,6 +130,10 @@ impl Source for DoorSource {
 
     fn config(&self) -> String {
         self.origin.effective.clone()
+    }
+
+    fn events(&self) -> Arc<EventRing> {
+        Arc::clone(self.telemetry.events())
     }
 
     fn metrics(&self) -> String {

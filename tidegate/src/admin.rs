@@ -19,9 +19,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::telemetry::events::EventRing;
 use socket::UnixSocket;
 use view::{PoolView, RouteView, StatusView};
 
+mod answer;
+mod events;
 mod respond;
 mod serve;
 mod socket;
@@ -48,6 +51,8 @@ pub trait Source: Send + Sync + 'static {
     fn routes(&self) -> Vec<RouteView>;
     /// The effective configuration as TOML, secrets left out.
     fn config(&self) -> String;
+    /// The last things that changed.
+    fn events(&self) -> Arc<EventRing>;
     /// All metrics in the Prometheus text format.
     fn metrics(&self) -> String;
     /// Whether traffic should be sent here, or all the reasons why not.

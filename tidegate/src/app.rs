@@ -28,6 +28,7 @@ use crate::adapters::DoorSource;
 use crate::admin::{Addresses, Admin, AdminError, Bound};
 use crate::config::Config;
 use crate::telemetry::Telemetry;
+use crate::telemetry::events::EventRing;
 
 mod descriptors;
 
@@ -79,12 +80,17 @@ pub struct App {
 }
 
 impl App {
-    /// Opens everything. Needs a runtime with timers and I/O.
+    /// Opens everything. Needs a runtime with timers and I/O. `events` is what the subscriber of
+    /// the process fills.
     ///
     /// # Errors
     ///
     /// The first thing that could not be opened; nothing is left running then.
-    pub async fn start(config: Config, origin: Origin) -> Result<App, StartError> {
+    pub async fn start(
+        config: Config,
+        origin: Origin,
+        events: Arc<EventRing>,
+    ) -> Result<App, StartError> {
         let files = descriptors::raise_limit();
         let log = config.observe.access_log.as_ref().map(LogWriter::start).transpose()?;
         let (capacity, addresses) = descriptors::capacity(&config, files);
@@ -96,7 +102,7 @@ impl App {
             _ => Vec::new(),
         };
         match open(Arc::clone(&door_config), &addresses, logs, capacity).await {
-            Ok(opened) => Ok(App::around(opened, &door_config, log, origin)),
+            Ok(opened) => Ok(App::around(opened, &door_config, log, origin, events)),
             Err(error) => {
                 if let Some(log) = log {
                     log.stop(LAST_LINES);
@@ -112,11 +118,12 @@ impl App {
         door_config: &DoorConfig,
         log: Option<LogWriter>,
         origin: Origin,
+        events: Arc<EventRing>,
     ) -> App {
         let Opened { bound, door, listeners } = opened;
         let hash = format!("{:016x}", policies::rng::hash(origin.effective.as_bytes()));
         let id = DoorId(Arc::clone(&door_config.site));
-        let telemetry = Telemetry::new(Arc::clone(door.registry()), id, &hash);
+        let telemetry = Telemetry::new(Arc::clone(door.registry()), events, id, &hash);
         telemetry.install();
         telemetry.set_access_log(log.as_ref().map(|log| Arc::clone(log.drops())));
 

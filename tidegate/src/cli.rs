@@ -46,6 +46,8 @@ pub enum Command {
     Route(RouteCommand),
     /// Show how a running door is
     Status(command::status::Args),
+    /// Print what changed in a running door
+    Events(command::events::Args),
     /// Be a small server behind the door, for trying it out
     #[command(hide = true)]
     Backend(command::backend::Args),
@@ -95,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Config(ConfigCommand::Show(args)) => command::config_show::main(args),
         Command::Route(RouteCommand::Explain(args)) => command::route_explain::main(args),
         Command::Status(args) => command::status::main(args),
+        Command::Events(args) => command::events::main(args),
         Command::Backend(args) => command::backend::main(args),
         Command::Version => {
             command::say(&format!("tidegate {}\n", env!("CARGO_PKG_VERSION")));

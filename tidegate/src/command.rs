@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use crate::cli::FAILED;
 
+pub mod ask;
 pub mod backend;
 pub mod check;
 pub mod config_show;
 pub mod demo;
+pub mod events;
 pub mod route_explain;
 pub mod run;
 pub mod schema;

@@ -21,9 +21,11 @@ use metrics::SharedString;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::admin::view::{BackendVerdict, PoolView};
+use events::EventRing;
 use keeper::Keeper;
 use text::Text;
 
+pub mod events;
 mod keeper;
 pub mod log;
 pub mod names;
@@ -42,6 +44,7 @@ pub struct Telemetry {
     keeper: Arc<Keeper>,
     handle: PrometheusHandle,
     registry: Arc<Registry>,
+    events: Arc<EventRing>,
     state: Mutex<State>,
 }
 
@@ -73,8 +76,13 @@ struct ConfigState {
 }
 
 impl Telemetry {
-    /// Over everything that `registry` counts, for the configuration with this hash.
-    pub fn new(registry: Arc<Registry>, door: DoorId, config_hash: &str) -> Arc<Telemetry> {
+    /// Over everything that `registry` and `events` count, for the configuration with this hash.
+    pub fn new(
+        registry: Arc<Registry>,
+        events: Arc<EventRing>,
+        door: DoorId,
+        config_hash: &str,
+    ) -> Arc<Telemetry> {
         let keeper = Arc::new(Keeper::new(keeper::IDLE));
         let now = Instant::now();
         let totals = registry.totals(now);
@@ -94,7 +102,7 @@ impl Telemetry {
             },
         };
         let handle = keeper.handle();
-        Arc::new(Telemetry { keeper, handle, registry, state: Mutex::new(state) })
+        Arc::new(Telemetry { keeper, handle, registry, events, state: Mutex::new(state) })
     }
 
     /// Becomes the recorder of the `metrics` crate for the whole process; `false` if there was one
@@ -146,6 +154,11 @@ impl Telemetry {
     /// Everything counted until now.
     pub fn totals(&self) -> Totals {
         self.registry.totals(Instant::now())
+    }
+
+    /// The last things that changed.
+    pub fn events(&self) -> &Arc<EventRing> {
+        &self.events
     }
 
     /// Counts the losses of this access log from now on, beside those of earlier ones.
@@ -204,6 +217,9 @@ impl Telemetry {
         }
         for (reason, n) in log.sums() {
             set(&names::ACCESS_LOG_DROPPED, &[reason.into()], n);
+        }
+        for (kind, n) in self.events.counts() {
+            set(&names::EVENTS, &[shared(&kind)], n);
         }
         self.set_backend_counters(totals);
     }

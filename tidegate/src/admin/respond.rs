@@ -3,20 +3,18 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 
-use super::Source;
+use super::answer::{Answer, PLAIN, json, problem, text};
+use super::serve::Shared;
+use super::{Source, events};
 
 /// Bodies have no meaning here yet; one that is larger is not even waited for.
 const MAX_BODY_BYTES: u64 = 64 * 1024;
 
-const JSON: &str = "application/json";
-const PLAIN: &str = "text/plain; charset=utf-8";
 /// The Prometheus text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -52,17 +50,12 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Always an answer. `address` is our own, for requests over TCP.
-pub(super) fn respond<B: Body>(
-    side: Side,
-    address: Option<SocketAddr>,
-    peer: Peer,
-    request: &Request<B>,
-    source: &dyn Source,
-) -> Response<Full<Bytes>> {
+/// Always an answer.
+pub(super) async fn respond<B: Body>(shared: &Shared, peer: Peer, request: Request<B>) -> Answer {
+    let Shared { side, address, .. } = *shared;
     let (method, path) = (request.method(), request.uri().path());
     if let (Side::Loopback, Some(address)) = (side, address)
-        && let Some(why) = foreign(request, address)
+        && let Some(why) = foreign(&request, address)
     {
         tracing::warn!(%peer, ?path, why, "admin request refused");
         return problem(StatusCode::FORBIDDEN, why);
@@ -83,7 +76,11 @@ pub(super) fn respond<B: Body>(
         return answer;
     }
     tracing::debug!(%peer, ?path, "admin request");
-    page.answer(request.uri().query().unwrap_or_default(), source)
+    let query = request.uri().query().unwrap_or_default();
+    match page {
+        Page::Events => events::answer(query, shared.source.events(), shared.stopped.clone()).await,
+        page => page.answer(query, &*shared.source),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +89,7 @@ enum Page {
     Pools,
     Routes,
     Config,
+    Events,
     Metrics,
     Live,
     Ready,
@@ -105,6 +103,7 @@ impl Page {
             "/v1/pools" => Page::Pools,
             "/v1/routes" => Page::Routes,
             "/v1/config" => Page::Config,
+            "/v1/events" => Page::Events,
             "/metrics" => Page::Metrics,
             "/livez" => Page::Live,
             "/readyz" => Page::Ready,
@@ -118,15 +117,16 @@ impl Page {
         matches!(self, Page::Metrics | Page::Live | Page::Ready | Page::Started)
     }
 
-    fn answer(self, query: &str, source: &dyn Source) -> Response<Full<Bytes>> {
+    fn answer(self, query: &str, source: &dyn Source) -> Answer {
         match self {
+            Page::Events => json(StatusCode::OK, &source.events().since(0, usize::MAX)),
             Page::Status => {
                 let mut status = source.status();
                 status.summary = status.sentence(&source.pools());
-                json(StatusCode::OK, JSON, &status)
+                json(StatusCode::OK, &status)
             }
-            Page::Pools => json(StatusCode::OK, JSON, &Pools { pools: source.pools() }),
-            Page::Routes => json(StatusCode::OK, JSON, &Routes { routes: source.routes() }),
+            Page::Pools => json(StatusCode::OK, &Pools { pools: source.pools() }),
+            Page::Routes => json(StatusCode::OK, &Routes { routes: source.routes() }),
             Page::Config => text(StatusCode::OK, "application/toml", source.config()),
             Page::Metrics => text(StatusCode::OK, METRICS, source.metrics()),
             Page::Live => text(StatusCode::OK, PLAIN, "ok\n".into()),
@@ -147,16 +147,6 @@ struct Pools<T> {
 #[derive(Serialize)]
 struct Routes<T> {
     routes: T,
-}
-
-/// RFC 9457. The type is `about:blank`: the status says all that a program can act on.
-#[derive(Serialize)]
-struct Problem<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
 }
 
 /// Why a request over TCP is none of a user of this machine: a page of the web can make a browser
@@ -188,7 +178,7 @@ fn is_local(authority: &str, address: SocketAddr) -> bool {
     ["localhost", "127.0.0.1", "[::1]"].iter().any(|local| name.eq_ignore_ascii_case(local))
 }
 
-fn ready(ready: Result<(), Vec<String>>, query: &str) -> Response<Full<Bytes>> {
+fn ready(ready: Result<(), Vec<String>>, query: &str) -> Answer {
     let is_verbose = query.split('&').any(|part| part == "verbose" || part.starts_with("verbose="));
     match ready {
         Ok(()) => text(StatusCode::OK, PLAIN, "ready\n".into()),
@@ -200,33 +190,6 @@ fn ready(ready: Result<(), Vec<String>>, query: &str) -> Response<Full<Bytes>> {
             text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, body)
         }
     }
-}
-
-fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = Problem { kind: "about:blank", title, status: status.as_u16(), detail };
-    json(status, "application/problem+json", &body)
-}
-
-fn json(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Response<Full<Bytes>> {
-    match serde_json::to_string_pretty(value) {
-        Ok(body) => text(status, kind, body + "\n"),
-        // Only a map with keys that are no text could do that, and no view has one.
-        Err(error) => {
-            tracing::error!(%error, "an answer could not be written as JSON");
-            text(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "internal error\n".into())
-        }
-    }
-}
-
-fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    answer
 }
 
 #[cfg(test)]

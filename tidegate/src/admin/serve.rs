@@ -36,10 +36,12 @@ pub(super) struct Desk {
     connections: JoinSet<()>,
 }
 
-struct Shared {
-    side: Side,
-    address: Option<SocketAddr>,
-    source: Arc<dyn Source>,
+pub(super) struct Shared {
+    pub(super) side: Side,
+    /// Our own, where requests come over TCP.
+    pub(super) address: Option<SocketAddr>,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) stopped: watch::Receiver<bool>,
 }
 
 impl Desk {
@@ -50,7 +52,7 @@ impl Desk {
         stopped: watch::Receiver<bool>,
     ) -> Desk {
         Desk {
-            shared: Arc::new(Shared { side, address, source }),
+            shared: Arc::new(Shared { side, address, source, stopped: stopped.clone() }),
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             stopped,
             connections: JoinSet::new(),
@@ -139,8 +141,8 @@ async fn connection<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(|request: hyper::Request<Incoming>| {
-        let answer = respond::respond(shared.side, shared.address, peer, &request, &*shared.source);
-        async move { Ok::<_, Infallible>(answer) }
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(respond::respond(&shared, peer, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -18,11 +18,12 @@ const CEILING: Duration = Duration::from_secs(5);
 pub(crate) struct Fake {
     pub(crate) state: BackendState,
     pub(crate) is_ready: AtomicBool,
+    pub(crate) events: Arc<EventRing>,
 }
 
 impl Fake {
     pub(crate) fn new(state: BackendState) -> Arc<Fake> {
-        Arc::new(Fake { state, is_ready: AtomicBool::new(true) })
+        Arc::new(Fake { state, is_ready: AtomicBool::new(true), events: EventRing::new() })
     }
 }
 
@@ -47,6 +48,10 @@ impl Source for Fake {
 
     fn config(&self) -> String {
         "[site]\nname = \"test\"\n".into()
+    }
+
+    fn events(&self) -> Arc<EventRing> {
+        Arc::clone(&self.events)
     }
 
     fn metrics(&self) -> String {

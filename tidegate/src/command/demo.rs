@@ -33,6 +33,7 @@ use crate::app::{App, Origin};
 use crate::cli::FAILED;
 use crate::command::{complain, say};
 use crate::config;
+use crate::telemetry::events::EventRing;
 use backends::Backends;
 use client::{Client, Place};
 use load::Load;
@@ -148,7 +149,7 @@ async fn open_door(configuration: &str) -> Result<App, String> {
         return Err(config::render_text(&loaded.problems));
     };
     let origin = Origin { file: PathBuf::from(text::BUILT_IN), effective };
-    App::start(config, origin).await.map_err(|error| text::cannot_start(&error))
+    App::start(config, origin, EventRing::new()).await.map_err(|error| text::cannot_start(&error))
 }
 
 fn address_of(app: &App) -> Option<SocketAddr> {

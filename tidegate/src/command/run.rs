@@ -1,6 +1,7 @@
 //! `tidegate run`: opens the door and carries traffic until told to stop.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,6 +12,7 @@ use crate::cli::{ConfigFile, FAILED, INVALID_CONFIG};
 use crate::command::{complain, with_causes};
 use crate::config::{self, Config};
 use crate::telemetry;
+use crate::telemetry::events::EventRing;
 
 /// Open the door.
 #[derive(Debug, clap::Args)]
@@ -33,10 +35,11 @@ pub fn main(args: Args) -> ExitCode {
         complain(&format!("{} is not valid; nothing was started\n", path.display()));
         return ExitCode::from(INVALID_CONFIG);
     };
-    telemetry::log::start(&config.observe.log);
+    let events = EventRing::new();
+    telemetry::log::start(&config.observe.log, &events);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ran = match runtime {
-        Ok(runtime) => runtime.block_on(carry(config, origin)),
+        Ok(runtime) => runtime.block_on(carry(config, origin, events)),
         Err(error) => Err(error.to_string()),
     };
     match ran {
@@ -48,7 +51,7 @@ pub fn main(args: Args) -> ExitCode {
     }
 }
 
-async fn carry(config: Config, origin: Origin) -> Result<(), String> {
+async fn carry(config: Config, origin: Origin, events: Arc<EventRing>) -> Result<(), String> {
     let hear = |kind| signal(kind).map_err(|error| format!("cannot hear signals: {error}"));
     // Heard from here on: a signal during the start must not kill half a door.
     let mut terminate = hear(SignalKind::terminate())?;
@@ -58,7 +61,7 @@ async fn carry(config: Config, origin: Origin) -> Result<(), String> {
 
     let file = origin.file.clone();
     let started = tokio::select! {
-        started = App::start(config, origin) => started,
+        started = App::start(config, origin, events) => started,
         // What was open so far closes with it; no client has been served.
         _ = terminate.recv() => return told_to_stop(),
         _ = interrupt.recv() => return told_to_stop(),

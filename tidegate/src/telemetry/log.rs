@@ -1,25 +1,33 @@
-//! What the program says of itself, on standard error.
+//! What the program says of itself, on standard error and in the ring of events.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, fmt};
 
+use super::events::EventRing;
 use crate::config::{LogConfig, LogFormat};
 
 /// Installs the subscriber of the process; `false` if there was one already.
 ///
-/// Events are written by the thread where they happen. They are of the control path and few; a
-/// worker's own are rate-limited where they arise.
-pub fn start(config: &LogConfig) -> bool {
-    let builder = fmt().with_max_level(level(&config.level)).with_writer(std::io::stderr);
-    match config.format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init().is_ok(),
+/// Lines are written by the thread where they happen. They are of the control path and few; a
+/// worker's own are rate-limited where they arise. The ring takes events whatever the level of
+/// the log.
+pub fn start(config: &LogConfig, events: &Arc<EventRing>) -> bool {
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match config.format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Text => {
             let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            builder.with_ansi(colour).with_target(false).try_init().is_ok()
+            lines.with_ansi(colour).with_target(false).boxed()
         }
-    }
+    };
+    let lines = lines.with_filter(level(&config.level));
+    let events = events.layer().with_filter(LevelFilter::INFO);
+    let subscriber = tracing_subscriber::registry().with(lines).with(events);
+    tracing::subscriber::set_global_default(subscriber).is_ok()
 }
 
 /// The configuration allows these words only; any other is read as its default.

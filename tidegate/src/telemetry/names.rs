@@ -164,6 +164,13 @@ pub(super) const ACCESS_LOG_DROPPED: Metric = Metric {
     help: "Lines that the access log has lost.",
 };
 
+pub(super) const EVENTS: Metric = Metric {
+    name: "tidegate_events_total",
+    kind: Kind::Counter,
+    labels: &["event"],
+    help: "Things that changed, by kind.",
+};
+
 pub(super) const WORKER_BUSY: Metric = Metric {
     name: "tidegate_worker_busy_ratio",
     kind: Kind::Gauge,
@@ -235,7 +242,7 @@ pub(super) const PROCESS_START: Metric = Metric {
 };
 
 /// Every metric that the program exports.
-pub const ALL: [Metric; 28] = [
+pub const ALL: &[Metric] = &[
     REQUESTS,
     OUTCOMES,
     REQUEST_SECONDS,
@@ -254,6 +261,7 @@ pub const ALL: [Metric; 28] = [
     BACKEND_CONNECTIONS,
     BACKEND_CHECKS,
     ACCESS_LOG_DROPPED,
+    EVENTS,
     WORKER_BUSY,
     CONFIG_INFO,
     CONFIG_OK,

@@ -56,12 +56,14 @@ fn finished() -> Finished {
 
 fn telemetry(counted: &Counted) -> Arc<Telemetry> {
     let door = DoorId("test".into());
-    let telemetry = Telemetry::new(Arc::clone(&counted.registry), door, "abc123");
+    let telemetry = Telemetry::new(Arc::clone(&counted.registry), EventRing::new(), door, "abc123");
     // As the health monitor does.
     let labels = [("pool", "app"), ("backend", "a"), ("result", "passed")];
     let labels = labels.map(|(name, value)| Label::new(name, value)).to_vec();
     let key = Key::from_parts(health::metrics::CHECKS_TOTAL, labels);
     telemetry.keeper.register_counter(&key, &Metadata::new("", Level::INFO, None)).increment(1);
+    let healthy = events::Event { event: "backend_healthy".into(), ..events::Event::default() };
+    telemetry.events().push(healthy);
     telemetry
 }
 
@@ -106,6 +108,7 @@ fn a_scrape_says_what_was_counted() {
         (r#"tidegate_requests_in_flight{pool="app"}"#, 5.0),
         (r#"tidegate_backend_health_checks_total{pool="app",backend="a",result="passed"}"#, 1.0),
         (r#"tidegate_config_info{hash="abc123"}"#, 1.0),
+        (r#"tidegate_events_total{event="backend_healthy"}"#, 1.0),
     ] {
         assert_eq!(samples.get(series), Some(&value), "{series} in\n{text}");
     }

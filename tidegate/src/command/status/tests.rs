@@ -1,12 +1,14 @@
 //! The command against an admin socket.
 
+use std::path::Path;
+
 use super::*;
 use crate::admin::tests::{Fake, Scratch};
 use crate::admin::view::BackendState;
 use crate::admin::{Addresses, Admin, Bound};
 
 fn args(socket: &Path, json: bool) -> Args {
-    Args { json, watch: false, socket: Some(socket.to_owned()) }
+    Args { json, watch: false, socket: Socket { path: Some(socket.to_owned()) } }
 }
 
 async fn started(scratch: &Scratch) -> Admin {
@@ -19,7 +21,7 @@ async fn a_running_door_is_shown() {
     let scratch = Scratch::new("status");
     let admin = started(&scratch).await;
     let socket = scratch.socket();
-    let page = page(&args(&socket, false), &socket, screen::Style::default()).await.unwrap();
+    let page = page(&args(&socket, false), screen::Style::default()).await.unwrap();
     assert!(page.starts_with("Coping: 4210 requests a second, 1 of 2 backends serve.\n"), "{page}");
     admin.stop().await;
 }
@@ -29,7 +31,7 @@ async fn json_has_status_and_pools_in_one_object() {
     let scratch = Scratch::new("status-json");
     let admin = started(&scratch).await;
     let socket = scratch.socket();
-    let page = page(&args(&socket, true), &socket, screen::Style::default()).await.unwrap();
+    let page = page(&args(&socket, true), screen::Style::default()).await.unwrap();
     let json: serde_json::Value = serde_json::from_str(&page).unwrap();
     assert_eq!(
         (json["site"].as_str(), json["pools"][0]["name"].as_str()),
@@ -40,7 +42,7 @@ async fn json_has_status_and_pools_in_one_object() {
 
 /// The message for a socket in this state.
 async fn error(socket: &Path) -> String {
-    page(&args(socket, false), socket, screen::Style::default()).await.unwrap_err().to_string()
+    page(&args(socket, false), screen::Style::default()).await.unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -75,7 +77,7 @@ async fn something_else_on_the_socket_is_not_taken_for_a_door() {
 #[test]
 fn a_socket_that_may_not_be_opened_is_said_with_what_to_do() {
     // Root may open everything, so this cannot be had from the system in every place.
-    let error = StatusError::Denied("/run/tidegate/admin.sock".into()).to_string();
+    let error = AskError::Denied("/run/tidegate/admin.sock".into()).to_string();
     assert_eq!(
         error,
         "you may not open `/run/tidegate/admin.sock`; run this as a member of the socket's group, \
