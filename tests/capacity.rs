@@ -16,11 +16,11 @@ const WORKERS: [usize; 2] = [1, 4];
 const LOG: &str = "[observe]\naccess_log = { to = \"stdout\" }\n";
 
 #[tokio::test]
-async fn a_backend_at_its_cap_gets_no_more_and_the_client_hears_that_it_is_full() {
+async fn without_a_queue_a_backend_at_its_cap_gets_no_more_and_the_client_hears_that_it_is_full() {
     for workers in WORKERS {
         let red = TestBackend::start_with("red", Answer::text("red").held()).await;
         let config = one_pool(&[&red], workers)
-            .replace("[pools.app]\n", "[pools.app]\nmax_concurrency = 2\n");
+            .replace("[pools.app]\n", "[pools.app]\nmax_concurrency = 2\nqueue = { max = 0 }\n");
         let door = TestDoor::checked(&(config + LOG), &[&red]).await;
         let mut held = [door.client().await, door.client().await];
         for (number, client) in held.iter_mut().enumerate() {
@@ -60,7 +60,7 @@ async fn a_cap_is_exact_when_everybody_comes_at_once() {
     for workers in WORKERS {
         let (red, blue) = (TestBackend::start("red").await, TestBackend::start("blue").await);
         let config = one_pool(&[&red, &blue], workers)
-            .replace("[pools.app]\n", "[pools.app]\nmax_concurrency = 7\n");
+            .replace("[pools.app]\n", "[pools.app]\nmax_concurrency = 7\nqueue = { max = 0 }\n");
         let door = TestDoor::checked(&(config + LOG), &[&red, &blue]).await;
         for backend in [&red, &blue] {
             backend.answer(Answer::text("in").held());

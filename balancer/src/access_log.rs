@@ -111,6 +111,8 @@ pub struct Record<'a> {
     pub bytes_in: u64,
     /// Of the answer's body.
     pub bytes_out: u64,
+    /// Waiting for a place on a backend; `None` if one was free.
+    pub queue_us: Option<u32>,
     /// Until the connection to the backend was there; `None` on a kept one.
     pub connect_us: Option<u32>,
     /// Until the head of the answer was there.

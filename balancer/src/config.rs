@@ -97,6 +97,44 @@ pub struct PoolConfig {
     pub upstream: UpstreamConfig,
     /// How they are asked whether they are well.
     pub health: HealthConfig,
+    /// What becomes of requests while all of them are full.
+    pub queue: QueueConfig,
+}
+
+/// `[pools.*] queue`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// Requests that may wait, over all workers; 0 answers 503 at once.
+    pub max: u32,
+    /// What their heads may take, in bytes.
+    pub bytes: u64,
+    /// How long one may wait; 503 beyond it.
+    pub time: Duration,
+}
+
+/// What holds where nothing is written.
+impl Default for QueueConfig {
+    fn default() -> QueueConfig {
+        QueueConfig { max: 1_000, bytes: 16 << 20, time: Duration::from_secs(10) }
+    }
+}
+
+/// Who goes first when requests wait, and who goes away first when too many do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Priority {
+    /// Overtakes the others.
+    Critical,
+    /// In between.
+    #[default]
+    Normal,
+    /// Gives way to the others.
+    Low,
+}
+
+impl Priority {
+    /// All of them, in the order of the discriminants.
+    pub const ALL: [Priority; 3] = [Priority::Critical, Priority::Normal, Priority::Low];
 }
 
 /// `[pools.*.upstream]`
@@ -137,6 +175,8 @@ pub struct RouteConfig {
     pub retries: Retries,
     /// Session cookie, if any.
     pub sticky: Option<Sticky>,
+    /// Its place among those that wait.
+    pub priority: Priority,
 }
 
 /// `rewrite = { ... }`

@@ -73,6 +73,8 @@ pub(crate) struct Record {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) attempts: u8,
+    /// Time spent in a queue.
+    pub(crate) queue_us: Option<u32>,
     pub(crate) connect_us: Option<u32>,
     pub(crate) first_byte_us: Option<u32>,
     /// Part of the answer has gone to the client: nothing can be retried or refused any more.
@@ -110,6 +112,7 @@ impl Exchange {
                 bytes_in: 0,
                 bytes_out: 0,
                 attempts: 0,
+                queue_us: None,
                 connect_us: None,
                 first_byte_us: None,
                 is_answering: false,
@@ -133,7 +136,7 @@ impl Exchange {
         (record.route, record.pool, record.backend) = (None, None, None);
         (record.status, record.outcome) = (0, Outcome::Ok);
         (record.bytes_in, record.bytes_out, record.attempts) = (0, 0, 0);
-        (record.connect_us, record.first_byte_us) = (None, None);
+        (record.queue_us, record.connect_us, record.first_byte_us) = (None, None, None);
         (record.is_answering, record.body_begun) = (false, false);
     }
 
@@ -201,7 +204,11 @@ impl Exchange {
     }
 
     pub(crate) fn was_tried(&self, slot: u32) -> bool {
-        self.tried[..usize::from(self.record.attempts).min(MAX_ATTEMPTS)].contains(&slot)
+        self.slots_tried().contains(&slot)
+    }
+
+    pub(crate) fn slots_tried(&self) -> &[u32] {
+        &self.tried[..usize::from(self.record.attempts).min(MAX_ATTEMPTS)]
     }
 
     /// Notes one more attempt.

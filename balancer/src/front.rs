@@ -58,6 +58,10 @@ pub(crate) trait Front {
     /// Ready when the client has reset the connection, as far as that can be known for nothing.
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Ready when the client has reset the connection or ended its side of it. For a request that
+    /// waits for its turn: who will not send anything any more is taken to have left.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
     /// From here on bytes pass both ways as they are (a 101 was sent).
     fn become_tunnel(&mut self);
 

@@ -35,8 +35,12 @@ pub enum Outcome {
     TooManyConnections,
     /// 503: no backend of the pool is eligible.
     NoHealthyBackend,
-    /// 503: every eligible backend is at its `max_concurrency`.
+    /// 503: every eligible backend is at its `max_concurrency`, and the pool has no queue.
     Full,
+    /// 503: they are, and as many requests wait as may; or a more important one took the place.
+    QueueFull,
+    /// 503: no backend had a place within `queue.time`.
+    QueueTimeout,
     /// 502: no connection to a backend came about.
     ConnectFailed,
     /// 502: the backend closed or reset before its answer's head was whole.
@@ -65,7 +69,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in the order of the discriminants.
-    pub const ALL: [Outcome; 28] = [
+    pub const ALL: [Outcome; 30] = [
         Outcome::Ok,
         Outcome::Answered,
         Outcome::BadRequest,
@@ -82,6 +86,8 @@ impl Outcome {
         Outcome::TooManyConnections,
         Outcome::NoHealthyBackend,
         Outcome::Full,
+        Outcome::QueueFull,
+        Outcome::QueueTimeout,
         Outcome::ConnectFailed,
         Outcome::BackendReset,
         Outcome::BadResponse,
@@ -115,6 +121,8 @@ impl Outcome {
             Outcome::TooManyConnections => "too_many_connections",
             Outcome::NoHealthyBackend => "no_healthy_backend",
             Outcome::Full => "full",
+            Outcome::QueueFull => "queue_full",
+            Outcome::QueueTimeout => "queue_timeout",
             Outcome::ConnectFailed => "connect_failed",
             Outcome::BackendReset => "backend_reset",
             Outcome::BadResponse => "bad_response",

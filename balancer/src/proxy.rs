@@ -23,6 +23,7 @@ use crate::sticky;
 use crate::timer::{Millis, Timer};
 use crate::upstream::Lease;
 use crate::view::{NoPick, View};
+use crate::waiting::Waiting;
 use crate::worker::Worker;
 
 /// Where a request came in.
@@ -97,7 +98,12 @@ impl Passage<'_> {
         loop {
             let lease = match self.pick(exchange, pools) {
                 Ok(lease) => lease,
-                Err(none) => break last.unwrap_or(none),
+                // Boxed: it is rare, and would make every request's future larger.
+                Err(none) => match Box::pin(self.wait(front, exchange, pools, none)).await {
+                    Ok(lease) => lease,
+                    Err(ended @ (Outcome::ClientGone | Outcome::Stopped)) => break ended,
+                    Err(none) => break last.unwrap_or(none),
+                },
             };
             exchange.attempt_at(lease.0.slot.id);
             let passage = attempt::Passage {
@@ -145,6 +151,26 @@ impl Passage<'_> {
         Err(none)
     }
 
+    /// A place that another request gives back, or that a new backend brings.
+    async fn wait<F: Front>(
+        &self,
+        front: &mut F,
+        exchange: &mut Exchange,
+        pools: &[PoolIndex],
+        none: Outcome,
+    ) -> Result<Lease, Outcome> {
+        let Passage { worker, view, route, timer, .. } = *self;
+        let waiting = Waiting { worker, view, route, timer };
+        let Some(home) = waiting.home(exchange, pools) else { return Err(none) };
+        self.ask(exchange, home);
+        let lease = waiting.wait(front, exchange, home, pools).await?;
+        let is_of = |pool: &&PoolIndex| view.is_in(usize::from(pool.0), &lease.0.slot);
+        if let Some(pool) = pools.iter().find(is_of) {
+            self.ask(exchange, *pool);
+        }
+        Ok(lease)
+    }
+
     /// A place on the backend that a sticky cookie names, in whichever of the pools it is: a
     /// session does not move because an earlier pool has room again.
     fn pick_bound(&self, exchange: &mut Exchange, pools: &[PoolIndex]) -> Option<Lease> {
@@ -152,6 +178,9 @@ impl Passage<'_> {
         let name = sticky::named_backend(exchange, sticky, self.worker.unix_seconds())?;
         let find = |pool: &PoolIndex| Some((*pool, self.view.named(usize::from(pool.0), &name)?));
         let (pool, local) = pools.iter().find_map(find)?;
+        if local.slot.queue.is_waited_for() {
+            return None;
+        }
         let lease = (!exchange.was_tried(local.slot.id)).then(|| Lease::take(local))??;
         self.ask(exchange, pool);
         Some(lease)

@@ -42,6 +42,7 @@ pub(crate) fn write(
         outcome: record.outcome,
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
+        queue_us: record.queue_us,
         connect_us: record.connect_us,
         ttfb_us: record.first_byte_us,
         total_us: u64::from(total_us),

@@ -22,6 +22,7 @@ impl Outcome {
             Outcome::ConnectFailed | Outcome::BackendReset => 502,
             Outcome::BadResponse | Outcome::AnswerCut => 502,
             Outcome::TooManyConnections | Outcome::NoHealthyBackend | Outcome::Full => 503,
+            Outcome::QueueFull | Outcome::QueueTimeout => 503,
             Outcome::Maintenance | Outcome::Stopped => 503,
             Outcome::ConnectTimeout | Outcome::AttemptTimeout => 504,
             Outcome::FirstByteTimeout | Outcome::TotalTimeout | Outcome::StreamIdle => 504,

@@ -17,6 +17,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use health::{Report, Target};
@@ -72,7 +73,9 @@ impl Roster {
     /// Members as configured, none of them healthy yet.
     pub fn new(config: Arc<DoorConfig>) -> Roster {
         let mut state = State::new(config);
-        let snapshot = Arc::new(ArcSwap::from_pointee(state.build()));
+        let snapshot = Arc::new(state.build());
+        state.line_up(&snapshot, Instant::now());
+        let snapshot = Arc::new(ArcSwap::new(snapshot));
         let targets = watch::Sender::new(state.targets());
         let names = watch::Sender::new(state.names());
         Roster { state: Mutex::new(state), snapshot, targets, names }
@@ -133,6 +136,19 @@ impl Roster {
         }
     }
 
+    /// A backend of this pool is on its way and should be there by then: until then requests may
+    /// wait for it although none is eligible. `None` takes that back.
+    ///
+    /// Says nothing of a pool that is not configured. To be repeated, or extended, for as long as
+    /// the launch goes on; it ends by itself at `until`, and does not when a backend has come, who
+    /// may be the first of several.
+    pub fn expect_capacity(&self, pool: &PoolName, until: Option<Instant>) {
+        let mut state = self.lock();
+        if state.config.pools.iter().any(|configured| configured.name == *pool) {
+            state.slots.queue(pool).expect_until(until, Instant::now());
+        }
+    }
+
     /// Whom the health monitor is to check.
     pub fn targets(&self) -> watch::Receiver<Arc<[Target]>> {
         self.targets.subscribe()
@@ -161,7 +177,9 @@ impl Roster {
     /// Under the lock, so that no older state overtakes a newer one. Who follows targets or names
     /// is woken only if they are others.
     fn publish(&self, state: &mut State) {
-        self.snapshot.store(Arc::new(state.build()));
+        let snapshot = Arc::new(state.build());
+        self.snapshot.store(Arc::clone(&snapshot));
+        state.line_up(&snapshot, Instant::now());
         replace(&self.targets, state.targets());
         replace(&self.names, state.names());
     }

@@ -11,8 +11,8 @@ use policies::route::normal::PathRules;
 use policies::route::{Action, Matcher, Route, Target};
 
 use crate::config::{
-    DoorConfig, ForwardedStyle, HeaderEdits, ListenerConfig, PoolConfig, Retries, RouteConfig,
-    Timeouts, UpstreamConfig,
+    DoorConfig, ForwardedStyle, HeaderEdits, ListenerConfig, PoolConfig, Priority, QueueConfig,
+    Retries, RouteConfig, Timeouts, UpstreamConfig,
 };
 
 /// A door on a free loopback port in front of `backends`.
@@ -78,6 +78,7 @@ fn pool(backends: &[SocketAddr]) -> PoolConfig {
             healthy_after: 2,
             unhealthy_after: 3,
         },
+        queue: QueueConfig::default(),
     }
 }
 
@@ -104,5 +105,6 @@ fn route() -> RouteConfig {
         },
         retries: Retries { max: 1 },
         sticky: None,
+        priority: Priority::Normal,
     }
 }

@@ -15,6 +15,7 @@ use policies::balance::Picker;
 use policies::route::RouteTable;
 
 use crate::config::DoorConfig;
+use crate::queue::Queue;
 use crate::stats::Layout;
 
 /// Routes, pools and settings at one moment.
@@ -42,6 +43,8 @@ pub struct PoolView {
     /// All slots that may have connections or requests: of every member that has an address,
     /// eligible or not, and of those that went or moved and finish their last requests.
     pub members: Vec<Arc<Slot>>,
+    /// Requests that wait for one of them.
+    pub queue: Arc<Queue>,
 }
 
 /// What all workers share about one backend, exactly. Padded, because every request writes it.
@@ -59,18 +62,21 @@ pub struct Slot {
     pub address: SocketAddr,
     /// The address as text: `Host` of a request that has none, and the log.
     pub authority: Box<str>,
+    /// Who waits for a place here, or on another backend of the pool.
+    pub(crate) queue: Arc<Queue>,
     max_concurrency: AtomicU32,
     in_flight: CachePadded<AtomicU32>,
 }
 
 impl Slot {
     /// Closed, until it is given a cap.
-    pub(crate) fn new(id: u32, key: BackendKey, address: SocketAddr) -> Slot {
+    pub(crate) fn new(id: u32, key: BackendKey, address: SocketAddr, queue: Arc<Queue>) -> Slot {
         Slot {
             id,
             key,
             address,
             authority: address.to_string().into(),
+            queue,
             max_concurrency: AtomicU32::new(0),
             in_flight: CachePadded::new(AtomicU32::new(0)),
         }
@@ -117,14 +123,25 @@ impl Slot {
         // SeqCst on both sides, count before cap here and cap before count in whoever closes: one
         // of the two sees the other. On x86-64 this costs a plain load.
         if self.max_concurrency.load(Ordering::SeqCst) == 0 {
-            self.leave();
+            self.give_back();
             return false;
         }
         true
     }
 
-    pub(crate) fn leave(&self) {
-        let before = self.in_flight.fetch_sub(1, Ordering::Release);
+    /// Gives a place back, and hands it on if somebody waits.
+    #[inline]
+    pub(crate) fn leave(self: &Arc<Slot>) {
+        self.give_back();
+        if self.queue.is_waited_for() {
+            self.queue.freed(self);
+        }
+    }
+
+    /// Gives a place back that nobody can be waiting for: the slot is closed, or the queue's lock
+    /// is held. SeqCst, as `queue.rs` says.
+    pub(crate) fn give_back(&self) {
+        let before = self.in_flight.fetch_sub(1, Ordering::SeqCst);
         debug_assert!(before > 0, "a place was given back twice");
     }
 }

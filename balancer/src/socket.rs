@@ -9,9 +9,10 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream as PlainStream};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A connected, non-blocking TCP socket.
@@ -95,6 +96,30 @@ impl Socket {
         }
     }
 
+    /// Ready when the other side has reset the connection or ended its stream, and nothing it sent
+    /// before is still to be read. While something is, only a look at a later time can tell. A
+    /// socket outside the poll set is not asked.
+    pub(crate) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let State::Watched(stream) = &self.0 else { return Poll::Pending };
+        loop {
+            if ready!(stream.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            let mut byte = [0_u8; 1];
+            let peek = || Ok(rustix::net::recv(stream, &mut byte[..], RecvFlags::PEEK)?);
+            match stream.try_io(Interest::READABLE, peek) {
+                Ok((0, _)) => return Poll::Ready(()),
+                Ok(_) => {
+                    let is_reset = !matches!(stream.take_error(), Ok(None));
+                    return if is_reset { Poll::Ready(()) } else { Poll::Pending };
+                }
+                // The runtime believed that there is something: it hears of the next thing.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+
     /// Whether an idle connection is still quiet: not closed, nothing to read, as far as the
     /// runtime has heard. Costs no system call.
     pub(crate) fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
@@ -109,12 +134,8 @@ impl Socket {
     pub(crate) fn is_surely_quiet(&self) -> bool {
         let mut byte = [0_u8; 1];
         let peeked = match &self.0 {
-            State::Watched(stream) => {
-                rustix::net::recv(stream, &mut byte[..], rustix::net::RecvFlags::PEEK)
-            }
-            State::Plain(stream) => {
-                rustix::net::recv(stream, &mut byte[..], rustix::net::RecvFlags::PEEK)
-            }
+            State::Watched(stream) => rustix::net::recv(stream, &mut byte[..], RecvFlags::PEEK),
+            State::Plain(stream) => rustix::net::recv(stream, &mut byte[..], RecvFlags::PEEK),
             State::Lost => return false,
         };
         matches!(peeked, Err(rustix::io::Errno::AGAIN))

@@ -87,6 +87,32 @@ impl CodeClass {
     }
 }
 
+/// Why a request was sent away that wanted to wait, or did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Shed {
+    /// `queue.max` or `queue.bytes` was reached.
+    QueueFull,
+    /// It was, and a more important request came.
+    Displaced,
+    /// `queue.time` was over.
+    QueueTimeout,
+}
+
+impl Shed {
+    /// All of them, in the order of the discriminants.
+    pub const ALL: [Shed; 3] = [Shed::QueueFull, Shed::Displaced, Shed::QueueTimeout];
+
+    /// The value of the label `reason`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Shed::QueueFull => "queue_full",
+            Shed::Displaced => "displaced",
+            Shed::QueueTimeout => "queue_timeout",
+        }
+    }
+}
+
 /// Adds to a number that this thread alone writes. Load and store instead of `fetch_add`, which
 /// would be a locked instruction (about 20 cycles) for an exclusion that nobody needs.
 #[inline]

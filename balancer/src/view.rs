@@ -41,7 +41,7 @@ pub(crate) type Locals = BTreeMap<u32, Rc<SlotLocal>>;
 pub(crate) enum NoPick {
     /// None is eligible.
     NoneEligible,
-    /// Each eligible one is at its cap, or was tried for this request.
+    /// Each eligible one is at its cap or was tried for this request, or others wait for it.
     NoneFree,
 }
 
@@ -107,6 +107,10 @@ impl View {
         if local.locals.is_empty() {
             return Err(NoPick::NoneEligible);
         }
+        // Who came earlier goes first.
+        if view.queue.is_waited_for() {
+            return Err(NoPick::NoneFree);
+        }
         let mut candidates = Free { locals: &local.locals, exchange, now, passed: None };
         // Between reading a count and taking a place another worker may have taken the last one:
         // then the pick is repeated without that backend, at most once per backend.
@@ -132,6 +136,11 @@ impl View {
     /// The backend that a sticky cookie names, if it is an eligible one of this pool.
     pub(crate) fn named(&self, pool: usize, name: &[u8]) -> Option<&Rc<SlotLocal>> {
         self.pools[pool].locals.iter().find(|local| sticky::is_named(&local.slot.key, name))
+    }
+
+    /// Whether a backend, maybe one younger than this view, is of this pool.
+    pub(crate) fn is_in(&self, pool: usize, slot: &Slot) -> bool {
+        Arc::ptr_eq(&self.snapshot.pools[pool].queue, &slot.queue)
     }
 
     pub(crate) fn pool_config(&self, pool: usize) -> &PoolConfig {

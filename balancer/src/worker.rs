@@ -18,10 +18,12 @@ use crate::exchange::Exchange;
 use crate::listener::{self, Gate, Listener, accept};
 use crate::record;
 use crate::shared::{Shared, Stage};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Slot, Snapshot};
 use crate::stats::Finished;
 use crate::timer::Timers;
+use crate::upstream::SlotLocal;
 use crate::view::{Locals, View};
+use crate::waiting::{self, Waiters};
 use crate::window::{CAPACITY, Window};
 
 /// What is cut at the very end has so long to be cut.
@@ -39,6 +41,7 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<Rng>,
     /// For request ids: must not repeat over restarts.
     ids: RefCell<Rng>,
+    pub(crate) waiters: Waiters,
     closed: tokio::sync::Notify,
     index: usize,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
@@ -68,6 +71,7 @@ impl Worker {
             gate: Gate::default(),
             rng: RefCell::new(Rng::new(seed)),
             ids: RefCell::new(Rng::new(random_seed())),
+            waiters: Waiters::default(),
             closed: tokio::sync::Notify::new(),
             index,
             snapshot: RefCell::new(cache),
@@ -109,6 +113,12 @@ impl Worker {
         }
         self.view.replace(Rc::clone(&view));
         view
+    }
+
+    /// What this worker knows of a backend, by the world as it is now.
+    pub(crate) fn local(&self, slot: &Slot) -> Option<Rc<SlotLocal>> {
+        let _ = self.view();
+        self.locals.borrow().get(&slot.id).cloned()
     }
 
     /// Microseconds since `start`. Reads the clock.
@@ -249,6 +259,7 @@ pub(crate) fn run(
         let accept = |socket| tokio::task::spawn_local(accept(Rc::clone(&worker), socket));
         let accepting: Vec<_> = watched.into_iter().map(accept).collect();
         let keeping = tokio::task::spawn_local(keep_house(Rc::clone(&worker)));
+        let tending = tokio::task::spawn_local(waiting::tend(Rc::clone(&worker)));
         worker.follow(&mut stage, Stage::Draining).await;
         accepting.iter().for_each(tokio::task::JoinHandle::abort);
         for task in accepting {
@@ -268,6 +279,7 @@ pub(crate) fn run(
             }
         }
         keeping.abort();
+        tending.abort();
     });
 }
 

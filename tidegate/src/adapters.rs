@@ -95,6 +95,7 @@ impl Source for DoorSource {
                     name: name.to_string(),
                     rule: rule_word(config.rule).to_owned(),
                     in_flight,
+                    queued: totals.pools.get(&name.0).map_or(0, |pool| pool.waiting()),
                     demand: load.map(demand_of).unwrap_or_default(),
                     backends: members
                         .iter()
@@ -171,9 +172,9 @@ fn door_load(load: &PoolLoad) -> DoorLoad {
         over: load.over,
         arrivals: load.arrivals,
         refused: load.refused,
-        // Arrivals are those of clients already, and nobody waits for a place yet.
+        // Arrivals are those of clients already.
         retries: 0,
-        waiting: 0,
+        waiting: load.queued,
         in_flight: load.in_flight,
         finished: load.finished,
         service_us: load.service_us,

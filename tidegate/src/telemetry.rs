@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use balancer::access_log::LogDrops;
 use balancer::load::{DoorId, LoadMeter, PoolLoad};
 use balancer::outcome::Outcome;
-use balancer::stats::{BackendFault, CodeClass, Registry, Totals};
+use balancer::stats::{BackendFault, CodeClass, Registry, Shed, Totals};
 use metrics::SharedString;
 use metrics_exporter_prometheus::PrometheusHandle;
 
@@ -214,6 +214,9 @@ impl Telemetry {
         for (name, pool) in &totals.pools {
             set(&names::RETRIES, &[shared(name), "ok".into()], pool.retried_ok);
             set(&names::RETRIES, &[shared(name), "failed".into()], pool.retried_failed);
+            for (reason, &n) in Shed::ALL.iter().zip(&pool.shed) {
+                set(&names::SHED, &[shared(name), reason.word().into()], n);
+            }
         }
         for (reason, n) in log.sums() {
             set(&names::ACCESS_LOG_DROPPED, &[reason.into()], n);
@@ -294,6 +297,10 @@ fn write_histograms(totals: &Totals, text: &mut Text) {
     for (route, histogram) in &totals.durations {
         requests.histogram(&[route], histogram);
     }
+    let mut waits = text.family(&names::QUEUE_SECONDS);
+    for (name, pool) in &totals.pools {
+        waits.histogram(&[name], &pool.waits);
+    }
     let mut connects = text.family(&names::BACKEND_CONNECT_SECONDS);
     for (name, pool) in &totals.pools {
         connects.histogram(&[name], &pool.connects);
@@ -315,6 +322,10 @@ fn write_members(pools: &[PoolView], totals: &Totals, text: &mut Text) {
     let mut in_flight = text.family(&names::IN_FLIGHT);
     for pool in pools {
         in_flight.add(&[&pool.name], f64::from(pool.in_flight));
+    }
+    let mut queued = text.family(&names::QUEUE_LENGTH);
+    for pool in pools {
+        queued.add(&[&pool.name], pool.queued as f64);
     }
     let members = || pools.iter().flat_map(|pool| pool.backends.iter().map(move |b| (pool, b)));
     let mut healthy = text.family(&names::BACKEND_HEALTHY);

@@ -116,6 +116,10 @@ fn numbers(record: &Record<'_>, out: &mut Vec<u8>) {
     decimal(record.bytes_in, out);
     out.extend_from_slice(b",\"bytes_out\":");
     decimal(record.bytes_out, out);
+    if let Some(us) = record.queue_us {
+        out.extend_from_slice(b",\"t_queue_ms\":");
+        millis(us.into(), out);
+    }
     if let Some(us) = record.connect_us {
         out.extend_from_slice(b",\"t_connect_ms\":");
         millis(us.into(), out);
@@ -174,6 +178,7 @@ mod tests {
             outcome: Outcome::Ok,
             bytes_in: 0,
             bytes_out: 5_120,
+            queue_us: Some(2_500),
             connect_us: Some(312),
             ttfb_us: Some(4_007),
             total_us: 1_004_050,
@@ -197,6 +202,7 @@ mod tests {
             status: 400,
             outcome: Outcome::BadRequest,
             bytes_out: 0,
+            queue_us: None,
             connect_us: None,
             ttfb_us: None,
             total_us: 90,
@@ -221,7 +227,8 @@ mod tests {
             r#""pool":"onprem","backend":"10.0.0.7:8080","client":"203.0.113.9","method":"GET","#,
             r#""host":"www.example.org","path":"/a/b","query":"q=1&token=***","#,
             r#""protocol":"HTTP/1.1","status":200,"outcome":"ok","bytes_in":0,"bytes_out":5120,"#,
-            r#""t_connect_ms":0.312,"t_ttfb_ms":4.007,"t_total_ms":1004.050,"retries":1,"#,
+            r#""t_queue_ms":2.500,"t_connect_ms":0.312,"t_ttfb_ms":4.007,"#,
+            r#""t_total_ms":1004.050,"retries":1,"#,
             r#""user_agent":"Mozilla/5.0 (X11; Linux)","#,
             r#""referer":"https://example.org/x?token=***"}"#,
             "\n"

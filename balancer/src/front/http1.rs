@@ -236,6 +236,10 @@ impl Front for Http1Front {
         self.wire.socket.poll_reset(cx)
     }
 
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.wire.socket.poll_left(cx)
+    }
+
     fn become_tunnel(&mut self) {
         self.body = Body::UntilClose;
         self.outgoing = Outgoing::Raw;

@@ -84,6 +84,10 @@ impl Front for MemoryFront {
         Poll::Pending
     }
 
+    fn poll_left(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
     fn become_tunnel(&mut self) {}
 
     fn end_tunnel(&mut self) {}

@@ -10,7 +10,7 @@ use policies::balance::{HashKey, Rule};
 use policies::health::Verdict;
 
 use super::Roster;
-use crate::config::{DoorConfig, PoolConfig, UpstreamConfig};
+use crate::config::{DoorConfig, PoolConfig, QueueConfig, UpstreamConfig};
 
 /// Pools by name with their backends, four workers.
 pub(crate) fn door(pools: &[(&str, &[Backend])]) -> DoorConfig {
@@ -46,6 +46,7 @@ fn pool(name: &str, backends: &[Backend]) -> PoolConfig {
             healthy_after: 2,
             unhealthy_after: 3,
         },
+        queue: QueueConfig::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What follows from the members, for those who act on it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use health::Target;
 use policies::backend::{Address, BackendKey, PoolName};
@@ -15,17 +16,18 @@ impl State {
     /// The next snapshot.
     pub(super) fn build(&mut self) -> Snapshot {
         self.version += 1;
+        let config = Arc::clone(&self.config);
         Snapshot {
             version: self.version,
             generation: self.generation,
             routes: Arc::clone(&self.routes),
             layout: Arc::clone(&self.layout),
-            pools: self.config.pools.iter().map(|pool| self.view(pool)).collect(),
-            config: Arc::clone(&self.config),
+            pools: config.pools.iter().map(|pool| self.view(pool)).collect(),
+            config,
         }
     }
 
-    fn view(&self, config: &PoolConfig) -> PoolView {
+    fn view(&mut self, config: &PoolConfig) -> PoolView {
         let members = self.members(&config.name);
         let zone = self.config.zone.as_ref();
         let (mut entries, mut eligible) = (Vec::new(), Vec::new());
@@ -43,6 +45,18 @@ impl State {
             picker: Picker::new(config.rule, &entries),
             eligible,
             members: slots.chain(self.slots.finishing_in(&config.name)).cloned().collect(),
+            queue: self.slots.queue(&config.name),
+        }
+    }
+
+    /// Lets those who wait have what is there now. After the snapshot is out: who is woken must
+    /// find the backend in it that it was given.
+    pub(super) fn line_up(&mut self, snapshot: &Snapshot, now: Instant) {
+        for (pool, config) in snapshot.pools.iter().zip(&snapshot.config.pools) {
+            pool.queue.publish(&pool.eligible, &config.queue, now);
+        }
+        for queue in self.slots.queues_without(&snapshot.config.pools) {
+            queue.send_away(now);
         }
     }
 

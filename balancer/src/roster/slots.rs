@@ -4,11 +4,14 @@
 //! ended: a backend is only drained when it has nothing left at any address, and one that comes
 //! back to an address in between finds its count, so that its cap holds.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use policies::backend::{BackendKey, PoolName};
 
+use crate::config::PoolConfig;
+use crate::queue::Queue;
 use crate::snapshot::Slot;
 
 #[derive(Debug, Default)]
@@ -16,6 +19,9 @@ pub(super) struct Slots {
     next: u32,
     /// Closed; at most one per key and address, and none without requests after a sweep.
     finishing: Vec<Arc<Slot>>,
+    /// One per pool that has, or had, members. Not part of a configuration, so that who waits
+    /// goes on waiting when it changes.
+    queues: BTreeMap<PoolName, Arc<Queue>>,
 }
 
 impl Slots {
@@ -28,7 +34,21 @@ impl Slots {
         }
         let id = self.next;
         self.next += 1;
-        Arc::new(Slot::new(id, key.clone(), address))
+        let queue = self.queue(&key.pool);
+        Arc::new(Slot::new(id, key.clone(), address, queue))
+    }
+
+    /// The queue of a pool.
+    pub(super) fn queue(&mut self, pool: &PoolName) -> Arc<Queue> {
+        let queue = self.queues.entry(pool.clone()).or_insert_with(Queue::new);
+        Arc::clone(queue)
+    }
+
+    /// The queues of pools that are not among these: nothing will come there.
+    pub(super) fn queues_without(&mut self, pools: &[PoolConfig]) -> Vec<Arc<Queue>> {
+        let is_there = |name: &PoolName| pools.iter().any(|pool| pool.name == *name);
+        let gone = self.queues.extract_if(.., |name, _| !is_there(name));
+        gone.map(|(_, queue)| queue).collect()
     }
 
     /// No member has this slot any more.

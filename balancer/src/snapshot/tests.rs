@@ -8,8 +8,8 @@ use crate::roster::fixture::key;
 
 const THREADS: usize = 4;
 
-fn slot() -> Slot {
-    Slot::new(0, key("app/a"), "10.0.0.1:80".parse().unwrap())
+fn slot() -> Arc<Slot> {
+    Arc::new(Slot::new(0, key("app/a"), "10.0.0.1:80".parse().unwrap(), Queue::new()))
 }
 
 #[test]

@@ -6,7 +6,7 @@ use policies::route::{Action, Target};
 
 use super::histogram::CELLS as HISTOGRAM;
 use super::totals::{NONE, Protocol, RequestKey, Totals};
-use super::{CodeClass, Finished};
+use super::{CodeClass, Finished, Shed};
 use crate::config::{DoorConfig, RouteConfig};
 use crate::outcome::Outcome;
 
@@ -26,7 +26,13 @@ pub(super) mod pool {
     pub(in crate::stats) const SERVICE_US: usize = 3;
     pub(in crate::stats) const RETRIED_OK: usize = 4;
     pub(in crate::stats) const RETRIED_FAILED: usize = 5;
-    pub(in crate::stats) const CELLS: usize = 6;
+    pub(in crate::stats) const QUEUED: usize = 6;
+    pub(in crate::stats) const UNQUEUED: usize = 7;
+    /// As many as there are reasons.
+    pub(in crate::stats) const SHED: usize = 8;
+    /// A histogram.
+    pub(in crate::stats) const WAITS: usize = SHED + super::Shed::ALL.len();
+    pub(in crate::stats) const CELLS: usize = WAITS + super::HISTOGRAM;
 }
 
 /// One request series is as many numbers: its class, twice over for the protocol.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::{self, CELLS as HISTOGRAM};
 use super::layout::{Layout, listener, pool};
-use super::{Protocol, add};
+use super::{Protocol, Shed, add};
 use crate::outcome::Outcome;
 
 /// Cells left free at both ends, so that no cache line (nor the pair that the prefetcher takes) is
@@ -44,7 +44,8 @@ impl Finished {
     /// Whether the pool never took it: it then counts as refused demand and has no service time.
     #[inline]
     fn is_refusal(&self) -> bool {
-        matches!(self.outcome, Outcome::NoHealthyBackend | Outcome::Full)
+        use Outcome::{Full, NoHealthyBackend, QueueFull, QueueTimeout};
+        matches!(self.outcome, NoHealthyBackend | Full | QueueFull | QueueTimeout)
     }
 }
 
@@ -99,6 +100,27 @@ impl Sheet {
     /// waterfall. Where it moves no further, [`Sheet::finished`] counts the refusal itself.
     pub fn refused(&self, pool: u16) {
         self.add(self.layout.pool(pool) + pool::REFUSED, 1);
+    }
+
+    /// A request that has arrived stands in the queue of `pool` from now on.
+    pub fn queued(&self, pool: u16) {
+        self.add(self.layout.pool(pool) + pool::QUEUED, 1);
+    }
+
+    /// It does not any more, whatever became of it.
+    pub fn unqueued(&self, pool: u16) {
+        self.add(self.layout.pool(pool) + pool::UNQUEUED, 1);
+    }
+
+    /// How long it did.
+    pub fn waited(&self, pool: u16, us: u64) {
+        let at = self.layout.pool(pool) + pool::WAITS;
+        histogram::record(self.slice(at, HISTOGRAM), us);
+    }
+
+    /// `pool` has sent a request away for the length of its queue.
+    pub fn shed(&self, pool: u16, reason: Shed) {
+        self.add(self.layout.pool(pool) + pool::SHED + reason as usize, 1);
     }
 
     /// A further attempt in `pool` has ended; `ok` if it brought an answer.

@@ -10,8 +10,8 @@ use policies::route::{Action, Arm, Location, Matcher, Route, Target};
 
 use super::*;
 use crate::config::{
-    DoorConfig, ForwardedStyle, HeaderEdits, ListenerConfig, PoolConfig, Retries, RouteConfig,
-    Timeouts, UpstreamConfig,
+    DoorConfig, ForwardedStyle, HeaderEdits, ListenerConfig, PoolConfig, Priority, QueueConfig,
+    Retries, RouteConfig, Timeouts, UpstreamConfig,
 };
 use crate::outcome::Outcome;
 
@@ -293,6 +293,7 @@ fn pool(name: &str) -> PoolConfig {
             healthy_after: 2,
             unhealthy_after: 3,
         },
+        queue: QueueConfig::default(),
     }
 }
 
@@ -316,5 +317,6 @@ fn route(name: &str, action: Action) -> RouteConfig {
         },
         retries: Retries { max: 1 },
         sticky: None,
+        priority: Priority::Normal,
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use policies::backend::BackendKey;
 
+use super::histogram::CELLS as HISTOGRAM;
 use super::layout::{listener, pool};
-use super::{BackendFault, CodeClass, Histogram};
+use super::{BackendFault, CodeClass, Histogram, Shed};
 use crate::outcome::Outcome;
 
 /// Stands for the route or pool of a request that had none. No name in a configuration can be it.
@@ -94,6 +95,14 @@ pub struct PoolTotals {
     pub finished: u64,
     /// Of the finished ones, from first to last byte together.
     pub service_us: u64,
+    /// Requests that stood in its queue, and of those the ones that do not any more.
+    pub queued: u64,
+    /// See `queued`.
+    pub unqueued: u64,
+    /// Requests sent away for the length of the queue, by the place in [`Shed::ALL`].
+    pub shed: [u64; Shed::ALL.len()],
+    /// How long requests stood in the queue, whatever became of them.
+    pub waits: Histogram,
     /// Further attempts that brought an answer.
     pub retried_ok: u64,
     /// Further attempts that did not.
@@ -156,9 +165,14 @@ impl ListenerTotals {
 }
 
 impl PoolTotals {
-    /// Requests between arrival and end, now. Off by what happens while sheets are read.
+    /// Requests that it has taken and not finished, now. Off by what happens while sheets are read.
     pub fn in_flight(&self) -> u64 {
-        self.arrived.saturating_sub(self.refused + self.finished)
+        self.arrived.saturating_sub(self.refused + self.finished + self.waiting())
+    }
+
+    /// Requests in its queue, now. Off like [`PoolTotals::in_flight`].
+    pub fn waiting(&self) -> u64 {
+        self.queued.saturating_sub(self.unqueued)
     }
 
     pub(super) fn merge_cells(&mut self, cells: &[u64]) {
@@ -169,6 +183,13 @@ impl PoolTotals {
         self.service_us += get(pool::SERVICE_US);
         self.retried_ok += get(pool::RETRIED_OK);
         self.retried_failed += get(pool::RETRIED_FAILED);
+        self.queued += get(pool::QUEUED);
+        self.unqueued += get(pool::UNQUEUED);
+        for (reason, sum) in self.shed.iter_mut().enumerate() {
+            *sum += get(pool::SHED + reason);
+        }
+        let waits = cells.get(pool::WAITS..pool::WAITS + HISTOGRAM);
+        self.waits.merge_cells(waits.unwrap_or_default());
     }
 }
 

@@ -66,6 +66,9 @@ pub struct PoolView {
     pub rule: String,
     /// Requests that it has taken and not finished.
     pub in_flight: u32,
+    /// Requests that wait for a place on one of its backends.
+    #[serde(default)]
+    pub queued: u64,
     /// What it was asked for in the last second.
     pub demand: DemandView,
     /// In the order of the configuration.
@@ -239,6 +242,7 @@ pub(crate) mod tests {
             name: "app".into(),
             rule: "two_choices".into(),
             in_flight: 5,
+            queued: 3,
             demand: DemandView { arrivals_rps: 4_210.0, refused_rps: 0.0, concurrency: 5.25 },
             backends: vec![backend("a", BackendState::Serving), backend("b", state)],
         };

@@ -94,6 +94,27 @@ pub(super) const IN_FLIGHT: Metric = Metric {
     help: "Requests that a pool has taken and not finished.",
 };
 
+pub(super) const QUEUE_LENGTH: Metric = Metric {
+    name: "tidegate_queue_length",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+    help: "Requests that wait for a place on a backend of a pool.",
+};
+
+pub(super) const QUEUE_SECONDS: Metric = Metric {
+    name: "tidegate_queue_wait_seconds",
+    kind: Kind::Histogram,
+    labels: &["pool"],
+    help: "How long requests waited that had to wait, whatever became of them.",
+};
+
+pub(super) const SHED: Metric = Metric {
+    name: "tidegate_shed_total",
+    kind: Kind::Counter,
+    labels: &["pool", "reason"],
+    help: "Requests sent away that wanted to wait, or did.",
+};
+
 pub(super) const RETRIES: Metric = Metric {
     name: "tidegate_retries_total",
     kind: Kind::Counter,
@@ -251,6 +272,9 @@ pub const ALL: &[Metric] = &[
     CONNECTIONS,
     CONNECTIONS_OPEN,
     IN_FLIGHT,
+    QUEUE_LENGTH,
+    QUEUE_SECONDS,
+    SHED,
     RETRIES,
     BACKEND_REQUESTS,
     BACKEND_ERRORS,

@@ -106,6 +106,8 @@ fn a_scrape_says_what_was_counted() {
         (r#"tidegate_backend_healthy{pool="app",backend="b"}"#, 0.0),
         (r#"tidegate_backend_in_flight{pool="app",backend="b"}"#, 2.0),
         (r#"tidegate_requests_in_flight{pool="app"}"#, 5.0),
+        (r#"tidegate_queue_length{pool="app"}"#, 3.0),
+        (r#"tidegate_shed_total{pool="app",reason="displaced"}"#, 0.0),
         (r#"tidegate_backend_health_checks_total{pool="app",backend="a",result="passed"}"#, 1.0),
         (r#"tidegate_config_info{hash="abc123"}"#, 1.0),
         (r#"tidegate_events_total{event="backend_healthy"}"#, 1.0),

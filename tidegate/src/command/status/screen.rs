@@ -65,9 +65,13 @@ fn draw_pool(pool: &PoolView, out: &mut String, paint: &impl Fn(&str, &str) -> S
         none if none <= 0.0 => String::new(),
         rps => format!(", {}", paint(RED, &format!("{rps:.1} refused"))),
     };
+    let queued = match pool.queued {
+        0 => String::new(),
+        some => format!(", {}", paint(YELLOW, &format!("{some} waiting"))),
+    };
     let _ = writeln!(
         out,
-        "\npool {} ({}): {} of {} serve, {:.0} requests a second{refused}, {} in flight",
+        "\npool {} ({}): {} of {} serve, {:.0} requests a second{refused}, {} in flight{queued}",
         paint(BOLD, &pool.name),
         pool.rule,
         pool.serving(),
@@ -167,7 +171,7 @@ Coping: 4210 requests a second, 1 of 2 backends serve.
 test · tidegate 0.0.0 · up 1 h 2 m · 2 workers · 1234567 requests, 3 failed · configuration abc123
 listener web on 127.0.0.1:8080: 7 connections
 
-pool app (two_choices): 1 of 2 serve, 4210 requests a second, 5 in flight
+pool app (two_choices): 1 of 2 serve, 4210 requests a second, 5 in flight, 3 waiting
    backend  address      state    in flight  requests  errors
 +  a        10.0.0.1:80  serving          2    600000       1
 !  b        10.0.0.1:80  down             2    600000       1  connection refused

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use balancer::config::{PoolConfig, UpstreamConfig};
+use balancer::config::{PoolConfig, QueueConfig, UpstreamConfig};
 use health::config::{HealthConfig, ProbeKind};
 use policies::backend::{Address, Backend, BackendId, Origin, PoolName};
 use policies::balance::{HashKey, Rule};
@@ -62,6 +62,15 @@ fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, health: View<'_>) 
             max_idle: upstream.integer("max_idle").unwrap_or_default(),
         },
         health: health_config(view.view("health").or(health)),
+        queue: queue(view.view("queue")),
+    }
+}
+
+fn queue(view: View<'_>) -> QueueConfig {
+    QueueConfig {
+        max: view.integer("max").unwrap_or_default(),
+        bytes: view.size("bytes").unwrap_or_default(),
+        time: view.duration("time").unwrap_or_default(),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use balancer::config::{HeaderEdits, PoolConfig, Retries, Rewrite, RouteConfig, Sticky, Timeouts};
+use balancer::config::{
+    HeaderEdits, PoolConfig, Priority, Retries, Rewrite, RouteConfig, Sticky, Timeouts,
+};
 use policies::backend::PoolIndex;
 use policies::route::{Action, Location, Matcher, Route};
 
@@ -59,7 +61,7 @@ fn idle_keys(build: &mut Build<'_>, view: View<'_>) {
     if view.own("to").is_some() {
         return;
     }
-    for key in ["rewrite", "timeouts", "retries", "sticky"] {
+    for key in ["rewrite", "timeouts", "retries", "sticky", "priority"] {
         if let Some(node) = view.own(key) {
             build.say(node.span, say::idle_key(key, "the route has no `to`"));
         }
@@ -100,6 +102,15 @@ fn route(
         timeouts: timeouts(build, view.view("timeouts").or(defaults.view("timeouts"))),
         retries: Retries { max: retries.integer("max").unwrap_or_default() },
         sticky: sticky(build, view, name),
+        priority: priority(view),
+    }
+}
+
+fn priority(view: View<'_>) -> Priority {
+    match view.text("priority") {
+        Some("critical") => Priority::Critical,
+        Some("low") => Priority::Low,
+        _ => Priority::Normal,
     }
 }
 
@@ -165,6 +176,7 @@ pub(super) fn maintenance_of_site() -> RouteConfig {
         timeouts: limits(nothing),
         retries: Retries { max: 0 },
         sticky: None,
+        priority: Priority::Normal,
     }
 }
 

@@ -48,6 +48,12 @@ pub(crate) static POOL: Shape = Shape {
             "Requests that one backend may have in flight, where the backend does not say.",
         )
         .or_else("no limit"),
+        key(
+            "queue",
+            Kind::Table(&QUEUE),
+            "Requests wait here while every backend has as many as it may have.",
+        )
+        .or("{}"),
         key("upstream", Kind::Table(&UPSTREAM), "How connections to backends are kept.").or("{}"),
         key(
             "health",
@@ -104,6 +110,19 @@ static BACKEND: Shape = Shape {
         key("zone", Kind::Name, "Failure domain it stands in; the door prefers its own."),
         key("max_concurrency", Kind::Integer(1, 1_000_000), "Requests it may have in flight.")
             .or_else("the pool's"),
+    ],
+};
+
+static QUEUE: Shape = Shape {
+    keys: &[
+        key(
+            "max",
+            Kind::Integer(0, 1_000_000),
+            "Requests that may wait at once; 503 beyond it. 0: nobody waits.",
+        )
+        .or("1000"),
+        key("bytes", Kind::Size("1KiB", "1TiB"), "What their heads may take together.").or("16MiB"),
+        key("time", DURATION, "How long one may wait; 503 beyond it.").or("10s"),
     ],
 };
 

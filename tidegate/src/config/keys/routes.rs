@@ -33,10 +33,10 @@ pub(crate) static ROUTE: Shape = Shape {
             "Client addresses that get 403, whatever `allow` says.",
         ),
         key("sticky", Kind::Table(&STICKY), "A signed cookie keeps a client at its backend."),
-        later(
+        key(
             "priority",
             Kind::Word(&[word("critical"), word("normal"), word("low")]),
-            "Who goes first when requests wait.",
+            "Who goes first when requests wait, and who is sent away last when too many do.",
         )
         .or("normal"),
         later("waiting_room", Kind::Text, "Where its clients wait when there is no free slot."),

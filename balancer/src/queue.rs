@@ -1,0 +1,261 @@
+//! The queue of a pool: requests that wait at the door for a place on one of its backends.
+//!
+//! It belongs to the pool, not to a configuration and not to a worker: it outlives publications,
+//! and sees backends that appear while somebody waits. Whoever finds a free place takes no lock
+//! and only looks that nobody waits ([`Queue::is_waited_for`], one load). Whoever waits stands in
+//! line with a [`Ticket`]; the place that becomes free goes to the first in line at once, as a
+//! place already taken, so that no newcomer can overtake (docs/decisions/0009).
+//!
+//! No wake-up is lost. A place is given back *before* the leaver looks whether anybody waits, and
+//! a ticket is in line *before* its owner looks for a place, both sequentially consistent: one of
+//! the two sees the other. All else happens under the pool's one lock, which is held for as long
+//! as it takes to look at the backends, and never across a wait or a wake-up.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crossbeam_utils::CachePadded;
+
+use crate::config::QueueConfig;
+use crate::snapshot::Slot;
+
+mod lines;
+#[cfg(test)]
+mod tests;
+mod ticket;
+
+use lines::Lines;
+pub(crate) use lines::Place;
+pub(crate) use ticket::{Answer, Refusal, Ticket};
+
+/// Whether a ticket counts against the limits of the queue it joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stand {
+    /// It does: this is the one pool that the request is counted in.
+    Home,
+    /// It stands here as well, because a place here would do too.
+    Guest,
+}
+
+/// Requests that wait for a place in one pool.
+pub struct Queue {
+    /// Tickets in line. Written under the lock; read by everybody who enters or leaves.
+    waiting: CachePadded<AtomicU32>,
+    inside: Mutex<Inside>,
+}
+
+struct Inside {
+    lines: Lines,
+    /// The eligible backends as last published.
+    slots: Vec<Arc<Slot>>,
+    max: u32,
+    max_bytes: u64,
+    /// Until when a backend is expected although there is none.
+    expected: Option<Instant>,
+}
+
+/// Tickets that were answered, to be woken when the lock is free.
+type Answered = Vec<Arc<Ticket>>;
+
+impl Queue {
+    /// Nobody waits, and there is nothing to wait for.
+    pub(crate) fn new() -> Arc<Queue> {
+        let inside = Inside {
+            lines: Lines::default(),
+            slots: Vec::new(),
+            max: 0,
+            max_bytes: 0,
+            expected: None,
+        };
+        Arc::new(Queue { waiting: CachePadded::default(), inside: Mutex::new(inside) })
+    }
+
+    /// Whether a newcomer has to stand in line, and a leaver to hand its place on.
+    #[inline]
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Tickets in line, also those whose request is counted in another pool.
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether a place can come for a request that has been to these slots: on another eligible
+    /// backend, or on one that is expected.
+    pub(crate) fn can_serve(&self, tried: &[u32], now: Instant) -> bool {
+        self.lock().can_serve(tried, now)
+    }
+
+    /// Stands in line, and is served at once if there is a place and nobody before.
+    ///
+    /// Says no if no place can come, or if the queue is full of others that are not less
+    /// important. A less important one that waits has to go for a more important newcomer.
+    pub(crate) fn join(
+        &self,
+        ticket: &Arc<Ticket>,
+        stand: Stand,
+        now: Instant,
+    ) -> Result<Place, Refusal> {
+        let mut answered = Answered::new();
+        let mut inside = self.lock();
+        if !inside.can_serve(ticket.tried(), now) {
+            return Err(Refusal::NothingComes);
+        }
+        if stand == Stand::Home {
+            inside.make_room(ticket, &mut answered)?;
+        }
+        ticket.stands_in_one_more();
+        let place = inside.lines.push(Arc::clone(ticket), stand);
+        self.show(&inside);
+        inside.serve_all(&mut answered);
+        self.close(inside, answered);
+        Ok(place)
+    }
+
+    /// Leaves the line, served or not.
+    pub(crate) fn quit(&self, place: Place) {
+        let mut inside = self.lock();
+        inside.lines.remove(place);
+        self.show(&inside);
+    }
+
+    /// A place on `slot` was given back while somebody waited.
+    #[cold]
+    pub(crate) fn freed(&self, slot: &Arc<Slot>) {
+        let mut answered = Answered::new();
+        let mut inside = self.lock();
+        // A backend whose checks fail finishes what it has and gets nothing new.
+        if inside.slots.iter().any(|eligible| Arc::ptr_eq(eligible, slot)) {
+            inside.serve(slot, &mut answered);
+        }
+        self.close(inside, answered);
+    }
+
+    /// These are eligible from now on, and these are the limits.
+    pub(crate) fn publish(&self, slots: &[Arc<Slot>], config: &QueueConfig, now: Instant) {
+        let mut inside = self.lock();
+        inside.slots = slots.to_vec();
+        (inside.max, inside.max_bytes) = (config.max, config.bytes);
+        self.settle(inside, now);
+    }
+
+    /// The pool is configured no longer: nothing will come.
+    pub(crate) fn send_away(&self, now: Instant) {
+        let mut inside = self.lock();
+        (inside.slots, inside.expected) = (Vec::new(), None);
+        self.settle(inside, now);
+    }
+
+    /// A backend is expected until then, so requests may wait although none is eligible.
+    pub(crate) fn expect_until(&self, until: Option<Instant>, now: Instant) {
+        let mut inside = self.lock();
+        inside.expected = until;
+        self.settle(inside, now);
+    }
+
+    /// Looks again: a cap may have risen by the clock, an expectation may have ended. To be called
+    /// every 50 ms while somebody waits.
+    pub(crate) fn tick(&self, now: Instant) {
+        self.settle(self.lock(), now);
+    }
+
+    fn settle(&self, mut inside: MutexGuard<'_, Inside>, now: Instant) {
+        let mut answered = Answered::new();
+        if inside.slots.is_empty() && !inside.is_expecting(now) {
+            inside.send_away(&mut answered);
+        } else {
+            inside.serve_all(&mut answered);
+        }
+        self.close(inside, answered);
+    }
+
+    fn show(&self, inside: &Inside) {
+        self.waiting.store(inside.lines.len(), Ordering::SeqCst);
+        // Whatever is read of a slot after this is not older than the leaver who saw nobody wait.
+        fence(Ordering::SeqCst);
+    }
+
+    fn close(&self, inside: MutexGuard<'_, Inside>, answered: Answered) {
+        self.show(&inside);
+        drop(inside);
+        answered.iter().for_each(|ticket| ticket.wake());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        // Each step under it leaves the lines whole.
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn is_expecting(&self, now: Instant) -> bool {
+        self.expected.is_some_and(|until| now < until)
+    }
+
+    fn can_serve(&self, tried: &[u32], now: Instant) -> bool {
+        self.is_expecting(now) || self.slots.iter().any(|slot| !tried.contains(&slot.id))
+    }
+
+    fn make_room(&mut self, ticket: &Ticket, answered: &mut Answered) -> Result<(), Refusal> {
+        while !self.lines.has_room(self.max, self.max_bytes, ticket.bytes) {
+            let least = self.lines.newest_below(ticket.priority).ok_or(Refusal::QueueFull)?;
+            let Some(gone) = self.lines.remove(least) else { return Err(Refusal::QueueFull) };
+            if gone.refuse(Refusal::Displaced) {
+                answered.push(gone);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out what is free, one place per backend and round.
+    fn serve_all(&mut self, answered: &mut Answered) {
+        let mut has_served = true;
+        while has_served && !self.lines.is_empty() {
+            has_served = false;
+            for place in 0..self.slots.len() {
+                let slot = Arc::clone(&self.slots[place]);
+                has_served |= self.serve_one(&slot, answered);
+            }
+        }
+    }
+
+    /// Hands out what is free on one backend.
+    fn serve(&mut self, slot: &Arc<Slot>, answered: &mut Answered) {
+        while self.serve_one(slot, answered) {}
+    }
+
+    fn serve_one(&mut self, slot: &Arc<Slot>, answered: &mut Answered) -> bool {
+        if self.lines.is_empty() || !slot.try_enter() {
+            return false;
+        }
+        while let Some(ticket) = self.lines.take_next(slot.id) {
+            // One that was served in another pool meanwhile, or left, takes nothing.
+            if ticket.grant(slot) {
+                answered.push(ticket);
+                return true;
+            }
+        }
+        // Nobody in line may take it, and under the lock nobody can join.
+        slot.give_back();
+        false
+    }
+
+    /// Nothing will come: those who stand nowhere else are told.
+    fn send_away(&mut self, answered: &mut Answered) {
+        for ticket in self.lines.drain() {
+            if ticket.stands_in_one_less() {
+                answered.push(ticket);
+            }
+        }
+    }
+}
+
+/// Without the slots: each of them holds its queue.
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("waiting", &self.waiting()).finish_non_exhaustive()
+    }
+}
