@@ -114,7 +114,7 @@ async fn onprem_toml_carries_requests_near_and_far() {
         ("10.10.0.1:9900", "127.0.0.1:0".into()),
         ("file:///var/log/tidegate/access.jsonl", log),
         ("/run/tidegate/admin.sock", "admin.sock".into()),
-        ("interval        = \"2s\"", "interval = \"50ms\"".into()),
+        ("interval        = \"1s\"", "interval = \"50ms\"".into()),
     ]);
     let text = moved("onprem.toml", &places);
     assert!(!text.contains("address = \"10."), "traffic stays on loopback:\n{text}");

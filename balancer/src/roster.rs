@@ -67,6 +67,8 @@ pub struct Member {
     pub reason: Option<String>,
     /// Slots at addresses that it had before, while their last requests end.
     finishing: Vec<Arc<Slot>>,
+    /// Which of its beginnings its checks are about.
+    epoch: u64,
 }
 
 impl Roster {
@@ -102,7 +104,8 @@ impl Roster {
         Ok(())
     }
 
-    /// A verdict has changed. One about an address that the backend no longer has is ignored.
+    /// A verdict has changed. One about an address that the backend no longer has, or from
+    /// before it began anew, is ignored.
     pub fn report(&self, report: Report) {
         let key = report.key.clone();
         let mut state = self.lock();

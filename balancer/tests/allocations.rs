@@ -46,6 +46,7 @@ async fn count() {
     door.roster().report(Report {
         key,
         address: backend,
+        epoch: 0,
         verdict: Verdict::Healthy,
         reason: None,
         probe_ms: 0,

@@ -10,7 +10,7 @@ pub struct HealthConfig {
     pub probe: ProbeKind,
     /// Port to ask instead of the backend's own.
     pub port: Option<u16>,
-    /// Between two probes of a backend that is decided.
+    /// Between two probes of a backend that is held healthy; half of it while it is unhealthy.
     pub interval: Duration,
     /// Share of `interval` by which each is shifted at random, 0 to 50, in percent.
     pub jitter_percent: u8,
@@ -27,6 +27,13 @@ pub struct HealthConfig {
 pub enum ProbeKind {
     /// The connection is accepted.
     Tcp,
+    /// `grpc.health.v1.Health/Check` over HTTP/2 without TLS answers `SERVING`.
+    Grpc {
+        /// Which service of the backend is asked for; empty asks for the backend as a whole.
+        service: Arc<str>,
+        /// The `:authority`; the backend's address when `None`.
+        host: Option<Arc<str>>,
+    },
     /// `GET path` answers with an expected status (and body).
     Http {
         /// Origin form, begins with `/`.

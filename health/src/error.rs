@@ -30,6 +30,17 @@ pub enum ProbeError {
     /// Not an HTTP/1.1 answer, one that was cut short, or one with a head over our limits.
     #[error("the answer is not valid HTTP/1.1; correct the backend, or use a `tcp` check")]
     Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Not an answer of gRPC over HTTP/2, or one that was cut short or too long.
+    #[error("the answer is not valid gRPC over HTTP/2; correct the backend, or use another `kind`")]
+    Grpc(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A gRPC status other than 0: the call was not done.
+    #[error(
+        "answered gRPC status `{0}`; let the backend offer `grpc.health.v1.Health` for `health.grpc_service`"
+    )]
+    GrpcStatus(String),
+    /// The call was done, and the service says that it takes no requests.
+    #[error("the service's serving status is `{0}`, not `SERVING`")]
+    NotServing(&'static str),
     /// The configured path or host does not fit into a request.
     #[error("`health.path` or `health.host` does not fit into a request; correct it")]
     Request(#[source] Box<dyn std::error::Error + Send + Sync>),

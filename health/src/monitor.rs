@@ -119,9 +119,14 @@ impl Supervisor {
 }
 
 impl Asking {
-    /// What is known already of `next`, which replaces this target: nothing at another address.
+    /// What is known already of `next`, which replaces this target: nothing at another
+    /// address or in another epoch.
     fn known_of(&self, next: &Target) -> Verdict {
-        if next.address == self.target.address { *self.reported.borrow() } else { Verdict::Unknown }
+        if next.address == self.target.address && next.epoch == self.target.epoch {
+            *self.reported.borrow()
+        } else {
+            Verdict::Unknown
+        }
     }
 }
 

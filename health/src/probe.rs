@@ -23,6 +23,8 @@ use crate::config::ProbeKind;
 use crate::deadline::Deadline;
 use crate::error::{Phase, ProbeError};
 
+mod grpc;
+
 /// Most bytes of an answer's head, and of hyper's read buffer.
 pub const HEAD_LIMIT: usize = 64 * 1024;
 
@@ -42,6 +44,11 @@ pub async fn probe(
     let mut deadline = Deadline::after(timeout);
     match kind {
         ProbeKind::Tcp => connect(target, &mut deadline).await.map(drop),
+        ProbeKind::Grpc { service, host } => {
+            let call = grpc::Call::new(target, service, host.as_deref())?;
+            let stream = connect(target, &mut deadline).await?;
+            call.exchange(stream, &mut deadline).await
+        }
         ProbeKind::Http { path, host, status, body_contains } => {
             let request = request(target, path, host.as_deref())?;
             let stream = connect(target, &mut deadline).await?;

@@ -162,6 +162,21 @@ impl TestDoor {
         })
     }
 
+    /// Waits until so many lines contain `text`.
+    #[track_caller]
+    pub fn logged_times<'a>(
+        &'a self,
+        text: &'a str,
+        times: usize,
+    ) -> impl Future<Output = ()> + 'a {
+        let count = move |lines: &[String]| lines.iter().filter(|line| line.contains(text)).count();
+        within(CEILING, async move {
+            self.output.until(|lines| count(lines) >= times).await;
+            let found = count(&self.output.lines());
+            assert!(found >= times, "`{text}` came {found} times");
+        })
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);

@@ -77,6 +77,7 @@ fn worker(config: DoorConfig) -> Rc<Worker> {
                 backend: BackendId(backend.id.0.clone()),
             },
             address,
+            epoch: 0,
             verdict: Verdict::Healthy,
             reason: None,
             probe_ms: 0,

@@ -72,10 +72,19 @@ pub(crate) fn key(text: &str) -> BackendKey {
     BackendKey { pool: PoolName(pool.into()), backend: BackendId(backend.into()) }
 }
 
-/// What the monitor says of `app/a` at `10.0.0.1:80`.
+/// What the monitor says of `app/a` at `10.0.0.1:80`, which has been there from the start.
 pub(crate) fn report(text: &str, address: &str, verdict: Verdict) -> Report {
     let reason = (verdict == Verdict::Unhealthy).then(|| "connection refused".to_owned());
-    Report { key: key(text), address: address.parse().unwrap(), verdict, reason, probe_ms: 1 }
+    let address = address.parse().unwrap();
+    Report { key: key(text), address, epoch: 0, verdict, reason, probe_ms: 1 }
+}
+
+/// The same of a backend that has begun later, as the monitor finds it in the list now.
+pub(crate) fn report_now(roster: &Roster, text: &str, address: &str, verdict: Verdict) -> Report {
+    let targets = Arc::clone(&roster.targets().borrow());
+    let is_it = |target: &&health::Target| target.key == key(text);
+    let epoch = targets.iter().find(is_it).expect("a target").epoch;
+    Report { epoch, ..report(text, address, verdict) }
 }
 
 /// A roster whose backends have all passed, where they have an address.
@@ -84,9 +93,9 @@ pub(crate) fn healthy(config: DoorConfig) -> Roster {
     // Not borrowed any longer: the roster may want to write the list.
     let targets = Arc::clone(&roster.targets().borrow());
     for target in targets.iter() {
-        let (key, address) = (target.key.clone(), target.address);
+        let (key, address, epoch) = (target.key.clone(), target.address, target.epoch);
         let verdict = Verdict::Healthy;
-        roster.report(Report { key, address, verdict, reason: None, probe_ms: 1 });
+        roster.report(Report { key, address, epoch, verdict, reason: None, probe_ms: 1 });
     }
     roster
 }

@@ -66,10 +66,14 @@ impl State {
         for pool in &self.config.pools {
             let config = Arc::new(pool.health.clone());
             let members = self.members(&pool.name).into_iter().filter(|member| !member.is_leaving);
-            targets.extend(members.filter_map(|member| member.slot).map(|slot| Target {
-                key: slot.key.clone(),
-                address: slot.address,
-                config: Arc::clone(&config),
+            targets.extend(members.filter_map(|member| {
+                let slot = member.slot?;
+                Some(Target {
+                    key: slot.key.clone(),
+                    address: slot.address,
+                    epoch: member.epoch,
+                    config: Arc::clone(&config),
+                })
             }));
         }
         targets.into()

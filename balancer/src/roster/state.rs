@@ -34,6 +34,8 @@ pub(super) struct State {
 
 /// What the membership does not know of a member.
 struct Standing {
+    /// The version of the snapshot that was published when it began: no two of a member share it.
+    epoch: u64,
     /// What `slot` and `verdict` are about.
     written: Address,
     slot: Option<Arc<Slot>>,
@@ -78,10 +80,11 @@ impl State {
 
     /// Whether what is published has to change with the verdict.
     pub(super) fn report(&mut self, report: Report) -> bool {
-        let Report { key, address, verdict, reason, .. } = report;
+        let Report { key, address, epoch, verdict, reason, .. } = report;
         let was_eligible = self.is_eligible(&key);
         let Some(standing) = self.standings.get_mut(&key) else { return false };
-        if standing.slot.as_ref().is_none_or(|slot| slot.address != address) {
+        let is_about_it = standing.slot.as_ref().is_some_and(|slot| slot.address == address);
+        if !is_about_it || standing.epoch != epoch {
             return false;
         }
         standing.verdict = verdict;
@@ -101,7 +104,8 @@ impl State {
             match result {
                 Ok(address) if at != Some(*address) => {
                     let earlier = standing.slot.take();
-                    *standing = Standing::at(self.slots.at(key, *address), &standing.written);
+                    let slot = self.slots.at(key, *address);
+                    *standing = Standing::at(slot, &standing.written, self.version);
                     earlier.into_iter().for_each(|slot| self.slots.retire(slot));
                     changed = true;
                 }
@@ -136,6 +140,7 @@ impl State {
             verdict: standing.verdict,
             reason: standing.reason.clone(),
             finishing: self.slots.finishing(key).cloned().collect(),
+            epoch: standing.epoch,
         })
     }
 
@@ -209,7 +214,7 @@ impl State {
                     other => {
                         let earlier = other.and_then(|standing| standing.slot);
                         earlier.into_iter().for_each(|slot| self.slots.retire(slot));
-                        Standing::new(&key, &backend.address, &mut self.slots)
+                        Standing::new(&key, &backend.address, &mut self.slots, self.version)
                     }
                 };
                 if let Some(slot) = &standing.slot {
@@ -229,10 +234,11 @@ impl State {
 }
 
 impl Standing {
-    fn new(key: &BackendKey, written: &Address, slots: &mut Slots) -> Standing {
+    fn new(key: &BackendKey, written: &Address, slots: &mut Slots, epoch: u64) -> Standing {
         match written {
-            Address::Socket(address) => Standing::at(slots.at(key, *address), written),
+            Address::Socket(address) => Standing::at(slots.at(key, *address), written, epoch),
             Address::Name { .. } => Standing {
+                epoch,
                 written: written.clone(),
                 slot: None,
                 verdict: Verdict::Unknown,
@@ -242,8 +248,9 @@ impl Standing {
     }
 
     /// At an address of which nothing is known.
-    fn at(slot: Arc<Slot>, written: &Address) -> Standing {
+    fn at(slot: Arc<Slot>, written: &Address, epoch: u64) -> Standing {
         Standing {
+            epoch,
             written: written.clone(),
             slot: Some(slot),
             verdict: Verdict::Unknown,

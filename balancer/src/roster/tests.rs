@@ -8,7 +8,7 @@ use policies::health::Verdict;
 use policies::membership::{Change, Rejected, Stage};
 use policies::rng::Rng;
 
-use super::fixture::{backend, door, healthy, key, report};
+use super::fixture::{backend, door, healthy, key, report, report_now};
 use super::{Member, Name, Roster};
 use crate::snapshot::Slot;
 
@@ -171,7 +171,7 @@ fn counts_and_verdicts_survive_another_configuration() {
     assert!(Arc::ptr_eq(&a, &slot(&roster, "app/a")) && Arc::ptr_eq(&b, &slot(&roster, "app/b")));
     assert_eq!(roster.snapshot().generation, 2);
     assert!(!a.try_enter(), "the new cap holds, and the request from before counts");
-    roster.report(report("app/c", C, Verdict::Healthy));
+    roster.report(report_now(&roster, "app/c", C, Verdict::Healthy));
     takes(&roster, &["c", "b", "a"]);
 }
 
@@ -237,9 +237,9 @@ fn a_backend_written_at_another_address_must_pass_there() {
     is(&roster, "app/a", Stage::Joining, Verdict::Unknown);
     assert_eq!(member(&roster, "app/a").unwrap().in_flight(), 1);
     assert!(kept(&roster).iter().any(|slot| Arc::ptr_eq(slot, &before)));
-    roster.report(report("app/a", A, Verdict::Healthy));
+    roster.report(report_now(&roster, "app/a", A, Verdict::Healthy));
     takes(&roster, &["b"]);
-    roster.report(report("app/a", C, Verdict::Healthy));
+    roster.report(report_now(&roster, "app/a", C, Verdict::Healthy));
     takes(&roster, &["a", "b"]);
     before.leave();
     roster.sweep();
@@ -260,7 +260,7 @@ fn a_name_without_an_address_says_why() {
         (reason(&roster).as_str(), targets(&roster)),
         ("not checked yet", vec!["app/a 10.0.0.1:80".to_owned()])
     );
-    roster.report(report("app/a", A, Verdict::Healthy));
+    roster.report(report_now(&roster, "app/a", A, Verdict::Healthy));
     takes(&roster, &["a"]);
 }
 
@@ -272,16 +272,16 @@ fn a_name_with_another_address_is_checked_anew_and_one_without_keeps_the_last() 
         roster.resolved(&named("app.internal"), result);
     };
     resolves(Ok(A));
-    roster.report(report("app/a", A, Verdict::Healthy));
+    roster.report(report_now(&roster, "app/a", A, Verdict::Healthy));
     resolves(Err("timed out"));
     resolves(Ok(A));
     takes(&roster, &["a"]);
     resolves(Ok(B));
     takes(&roster, &[]);
     is(&roster, "app/a", Stage::Serving, Verdict::Unknown);
-    roster.report(report("app/a", A, Verdict::Healthy));
+    roster.report(report_now(&roster, "app/a", A, Verdict::Healthy));
     takes(&roster, &[]);
-    roster.report(report("app/a", B, Verdict::Healthy));
+    roster.report(report_now(&roster, "app/a", B, Verdict::Healthy));
     takes(&roster, &["a"]);
     assert_eq!(slot(&roster, "app/a").address.to_string(), B);
 }
@@ -310,7 +310,7 @@ fn draining_ends_when_the_last_request_has_ended_at_every_address() {
     let first = slot(&roster, "app/a");
     assert!(first.try_enter());
     resolves(B);
-    roster.report(report("app/a", B, Verdict::Healthy));
+    roster.report(report_now(&roster, "app/a", B, Verdict::Healthy));
     roster.change(Change::Drain { key: key("app/a") }).unwrap();
     roster.sweep();
     is(&roster, "app/a", Stage::Draining, Verdict::Healthy);
@@ -360,4 +360,19 @@ fn followers_are_woken_only_when_their_list_is_another() {
     assert!(!targets.has_changed().unwrap() && names.has_changed().unwrap());
     roster.configure(app(&[backend("a", B)]));
     assert!(targets.has_changed().unwrap());
+}
+
+#[test]
+fn a_backend_that_came_back_to_its_address_is_checked_anew_and_old_reports_do_not_count() {
+    let roster = healthy(app_config(&[backend("a", A), backend("b", B)]));
+    let mut targets = roster.targets();
+    targets.mark_unchanged();
+    roster.configure(app(&[backend("b", B)]));
+    roster.configure(app(&[backend("a", A), backend("b", B)]));
+    assert!(targets.has_changed().unwrap(), "who looks only now sees another list");
+    takes(&roster, &["b"]);
+    roster.report(report("app/a", A, Verdict::Healthy));
+    takes(&roster, &["b"]);
+    roster.report(report_now(&roster, "app/a", A, Verdict::Healthy));
+    takes(&roster, &["a", "b"]);
 }

@@ -33,6 +33,10 @@ pub struct Target {
     ///
     /// A target whose address changes is a new one, unknown until it is decided again.
     pub address: SocketAddr,
+    /// Counted up by whoever makes the list when a backend begins anew. A target of another epoch
+    /// is a new one also at the same address: it may have left and come back between two looks
+    /// at the list.
+    pub epoch: u64,
     /// How it is asked. A change keeps the verdict and begins to count anew.
     pub config: Arc<HealthConfig>,
 }
@@ -44,6 +48,8 @@ pub struct Report {
     pub key: BackendKey,
     /// As in the target: a report may be on its way while the address changes.
     pub address: SocketAddr,
+    /// As in the target: one of an earlier epoch says nothing about the backend as it is now.
+    pub epoch: u64,
     /// Never `Unknown`.
     pub verdict: Verdict,
     /// Why the last probe failed; `None` when it passed.
@@ -149,7 +155,7 @@ impl Rounds<'_> {
     }
 
     fn report(&self, verdict: Verdict, result: &Result<(), ProbeError>, took: Duration) -> Report {
-        let Target { key, address, .. } = self.target.clone();
+        let Target { key, address, epoch, .. } = self.target.clone();
         let reason = result.as_ref().err().map(ProbeError::reason);
         let probe_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (pool, backend) = (&key.pool, &key.backend);
@@ -158,7 +164,7 @@ impl Rounds<'_> {
         } else {
             tracing::warn!(%pool, %backend, %address, probe_ms, reason, "backend_unhealthy");
         }
-        Report { key, address, verdict, reason, probe_ms }
+        Report { key, address, epoch, verdict, reason, probe_ms }
     }
 
     /// Spreads the first probes of many new targets, but never over a whole interval.
@@ -174,7 +180,10 @@ impl Rounds<'_> {
             // Few and soon over; without jitter the time to a decision has a bound.
             return interval.min(DECIDING_PACE);
         }
-        let jitter = self.jitter();
+        let (interval, jitter) = match self.judge.verdict() {
+            Verdict::Unhealthy => (interval / 2, self.jitter() / 2),
+            Verdict::Healthy | Verdict::Unknown => (interval, self.jitter()),
+        };
         interval.saturating_sub(jitter) + self.dice(jitter * 2)
     }
 

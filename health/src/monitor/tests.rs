@@ -54,7 +54,7 @@ fn http(body_contains: Option<&str>) -> HealthConfig {
 
 fn target(name: &str, address: SocketAddr, config: HealthConfig) -> Target {
     let key = BackendKey { pool: PoolName("app".into()), backend: BackendId(name.into()) };
-    Target { key, address, config: Arc::new(config) }
+    Target { key, address, epoch: 0, config: Arc::new(config) }
 }
 
 /// What the kernel accepts in its place: enough for a TCP probe, and at once also under a
@@ -112,7 +112,7 @@ async fn a_silent_backend_falls_by_its_timeouts_and_another_port_can_be_asked() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_pace_is_the_interval_and_a_quarter_second_while_deciding() {
+async fn the_pace_is_the_interval_half_of_it_while_unhealthy_and_a_quarter_second_while_deciding() {
     let port = listen("127.0.0.1:0");
     let address = port.local_addr().unwrap();
     let config = HealthConfig { interval: Duration::from_secs(4), ..config() };
@@ -131,8 +131,28 @@ async fn the_pace_is_the_interval_and_a_quarter_second_while_deciding() {
 
     let _port = listen(&address.to_string());
     assert_eq!(watched.report().await.verdict, Verdict::Healthy);
-    let range = Duration::from_millis(3_440)..Duration::from_millis(5_070);
-    assert!(range.contains(&fell.elapsed()), "3.2 to 4.8 s and a quarter: {:?}", fell.elapsed());
+    let range = Duration::from_millis(1_840)..Duration::from_millis(2_670);
+    assert!(range.contains(&fell.elapsed()), "1.6 to 2.4 s and a quarter: {:?}", fell.elapsed());
+}
+
+/// With what the configuration ships; whenever between two checks it falls silent.
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_falls_silent_is_out_within_three_seconds() {
+    let shipped = HealthConfig {
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_millis(500),
+        ..http(None)
+    };
+    for after_ms in [0, 100, 300, 500, 700, 799] {
+        let backend = TestBackend::start(Answer::status(200, "")).await;
+        let mut watched = Watched::start(&[target("one", backend.address, shipped.clone())]);
+        assert_eq!(watched.report().await.verdict, Verdict::Healthy);
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+        backend.now_answers(Answer::Silence);
+        let silent = Instant::now();
+        assert_eq!(watched.report().await.verdict, Verdict::Unhealthy);
+        assert!(silent.elapsed() < Duration::from_secs(3), "{:?}", silent.elapsed());
+    }
 }
 
 #[tokio::test]
@@ -178,6 +198,19 @@ async fn a_change_of_configuration_alone_keeps_the_verdict() {
     assert_eq!(watched.report().await.verdict, Verdict::Unhealthy);
     let least = Duration::from_millis(4 * 20);
     assert!(changed.elapsed() >= least, "one failure was enough: {:?}", changed.elapsed());
+}
+
+#[tokio::test]
+async fn a_target_of_another_epoch_is_new_although_all_else_is_the_same() {
+    let port = listen("127.0.0.1:0");
+    let mut target = target("one", port.local_addr().unwrap(), config());
+    let mut watched = Watched::start(&[]);
+    for epoch in [3, 5] {
+        target.epoch = epoch;
+        watched.targets.send_replace([target.clone()].into());
+        let report = watched.report().await;
+        assert_eq!((report.verdict, report.epoch), (Verdict::Healthy, epoch));
+    }
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ mod pools;
 mod references;
 mod routes;
 
-pub(crate) use pools::is_http_check;
+pub(crate) use pools::check_kind;
 
 /// What the sections share while they are built.
 pub(crate) struct Build<'a> {

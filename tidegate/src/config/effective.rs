@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::build::is_http_check;
+use super::build::check_kind;
 use super::document::{Document, Node, Value};
 use super::keys::{Default, Key, Kind, ROOT, Shape, Status};
 use super::values::default_as_toml;
@@ -52,8 +52,7 @@ impl<'a> Out<'a> {
         if is_derived_probe(key, view) && self.with_defaults {
             // In words it would change its meaning: with `path` written out beside it, http is
             // what would be derived.
-            let kind = if is_http_check(view) { "http" } else { "tcp" };
-            let _ = writeln!(self.text, "kind = \"{kind}\"  # default");
+            let _ = writeln!(self.text, "kind = \"{}\"  # default", check_kind(view));
             return;
         }
         let (text, origin) = match (view.own(key.name), view.given(key.name), key.default) {

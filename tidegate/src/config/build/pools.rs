@@ -181,17 +181,26 @@ fn health_config(view: View<'_>) -> HealthConfig {
     }
 }
 
-/// Whether a health check asks for a page: said so, or because there is something to look at.
-pub(crate) fn is_http_check(view: View<'_>) -> bool {
+/// The kind of a health check: as it is written, or because there is something to look at.
+pub(crate) fn check_kind(view: View<'_>) -> &str {
+    let looks_at = |keys: &[&str]| keys.iter().any(|key| view.given(key).is_some());
     match view.text("kind") {
-        Some(kind) => kind == "http",
-        None => ["path", "status", "body_contains"].iter().any(|key| view.given(key).is_some()),
+        Some(kind) => kind,
+        None if looks_at(&["path", "status", "body_contains"]) => "http",
+        None if looks_at(&["grpc_service"]) => "grpc",
+        None => "tcp",
     }
 }
 
 fn probe(view: View<'_>) -> ProbeKind {
-    if !is_http_check(view) {
-        return ProbeKind::Tcp;
+    let host = view.text("host").map(Into::into);
+    match check_kind(view) {
+        "http" => {}
+        "grpc" => {
+            let service = view.text("grpc_service").unwrap_or_default().into();
+            return ProbeKind::Grpc { service, host };
+        }
+        _ => return ProbeKind::Tcp,
     }
     let mut status: Vec<(u16, u16)> = view.list("status").iter().filter_map(status_range).collect();
     if status.is_empty() {
@@ -199,7 +208,7 @@ fn probe(view: View<'_>) -> ProbeKind {
     }
     ProbeKind::Http {
         path: view.text("path").unwrap_or("/").into(),
-        host: view.text("host").map(Into::into),
+        host,
         status,
         body_contains: view.text("body_contains").map(Arc::from),
     }

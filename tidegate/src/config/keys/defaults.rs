@@ -18,21 +18,30 @@ pub(crate) static HEALTH: Shape = Shape {
     keys: &[
         key(
             "kind",
-            Kind::Word(&[word("http"), word("tcp"), word_later("grpc")]),
-            "Ask for a page, or only connect.",
+            Kind::Word(&[word("http"), word("tcp"), word("grpc")]),
+            "Ask for a page, ask by `grpc.health.v1.Health`, or only connect.",
         )
-        .or_else("\"http\" where path, status or body_contains is set, else \"tcp\""),
+        .or_else("\"http\" where path, status or body_contains is set, \"grpc\" where grpc_service is, else \"tcp\""),
         key("path", Kind::Path, "What an http check asks for.").or("/healthz"),
-        key("host", Kind::HostName, "The `Host` of an http check.")
+        key("host", Kind::HostName, "The `Host` of an http check, the `:authority` of a grpc one.")
             .or_else("the backend's address"),
         key("status", Kind::Many(&Kind::StatusRange), "Status codes that pass.").or("200-299"),
         key("body_contains", Kind::Text, "Must occur in the first 64 KiB of the answer."),
+        key("grpc_service", Kind::Text, "Which service a grpc check asks about.")
+            .or_else("the backend as a whole"),
         key("port", Kind::Integer(1, 65_535), "Port to ask.").or_else("the backend's own"),
-        key("interval", Kind::Duration("10ms", "1h"), "Between two checks of one backend.")
-            .or("2s"),
+        // With a timeout of half a second and three failures a backend that falls silent is out
+        // after 1.2 s until the next check and three timeouts: 2.7 s at most.
+        key(
+            "interval",
+            Kind::Duration("10ms", "1h"),
+            "Between two checks of one backend; half of it while it is unhealthy, and at most 250 \
+             ms from a first failure or pass until it is decided.",
+        )
+        .or("1s"),
         key("jitter", Kind::Share(50), "How much each interval varies, so that checks spread.")
             .or("20%"),
-        key("timeout", Kind::Duration("1ms", "5m"), "For one check.").or("1s"),
+        key("timeout", Kind::Duration("1ms", "5m"), "For one check.").or("500ms"),
         key("healthy_after", Kind::Integer(1, 1000), "Passes in a row that bring a backend back.")
             .or("2"),
         key("unhealthy_after", Kind::Integer(1, 1000), "Failures in a row that take it out.")
