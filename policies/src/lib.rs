@@ -1,6 +1,6 @@
 //! The rules of Tidegate, and the nouns they are written in.
 //!
-//! This crate answers four questions and does nothing else:
+//! This crate answers five questions and does nothing else:
 //!
 //! | question                            | answered by                      |
 //! |-------------------------------------|----------------------------------|
@@ -8,6 +8,7 @@
 //! | Which backend of its pool?          | [`balance::Picker::pick`]        |
 //! | Is this backend well?               | [`health::Judge::observe`]       |
 //! | Who is a member, in which stage?    | [`membership::Membership::apply`] |
+//! | How many instances should there be? | [`scale::decide`]                |
 //!
 //! Each answer depends on the arguments alone. Time comes in as a number, chance
 //! as `&mut Rng`; there is no socket, lock, thread or clock in this crate, and
@@ -23,3 +24,4 @@ pub mod health;
 pub mod membership;
 pub mod rng;
 pub mod route;
+pub mod scale;

@@ -1,0 +1,166 @@
+//! From what doors count to demand, also where the backends are too busy to tell.
+//!
+//! Demand is a rate first: arrivals per second × service time is the concurrency that is needed
+//! (Little's law). A saturated backend takes longer for the same work, and believing its service
+//! time would ask for the more instances the fewer there are. So the service time is learned below
+//! the knee and used above it.
+
+use std::time::Duration;
+
+use super::policy::Signal;
+
+/// Of its capacity; above, a service time is not believed.
+const KNEE: f64 = 0.8;
+
+/// Weight of a new second in the learned service time: half is forgotten after about 14 s.
+const PACE: f64 = 0.05;
+
+/// Less than this share of the traffic of before is a fall.
+const FALLEN: f64 = 0.7;
+
+/// More than this share of answers are errors: something is broken.
+const BROKEN: f64 = 0.05;
+
+/// Half of the traffic of before is forgotten after about 1 minute.
+const BEFORE: f64 = 0.0115;
+
+/// What all doors counted of some pools in a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counted {
+    /// Requests of clients per second, whatever became of them; no retries of ours, no probes.
+    pub arrivals_rps: f64,
+    /// Requests that wait for a place.
+    pub waiting: f64,
+    /// Requests at a backend.
+    pub in_flight: f64,
+    /// Requests that the backends that are there can carry at once; infinite if nobody said.
+    pub capacity: f64,
+    /// Mean service time of those that ended; `None` where nothing ended.
+    pub service: Option<Duration>,
+}
+
+/// The service time that is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Learned {
+    /// Seconds, below the knee.
+    unsaturated: Option<f64>,
+}
+
+impl Learned {
+    /// Seconds that a request takes when nothing is too busy, as far as that is known.
+    ///
+    /// Learns from this second unless it is saturated. If all that was ever seen is saturated, that
+    /// is believed: it can be too much, and it is all there is.
+    pub fn service_seconds(&mut self, counted: &Counted) -> Option<f64> {
+        let measured = counted.service.map(|service| service.as_secs_f64());
+        let is_saturated = counted.waiting > 0.0 || counted.in_flight > KNEE * counted.capacity;
+        let Some(measured) = measured.filter(|_| !is_saturated) else {
+            return self.unsaturated.or(measured);
+        };
+        let before = self.unsaturated.unwrap_or(measured);
+        self.unsaturated = Some(before + PACE * (measured - before));
+        self.unsaturated
+    }
+}
+
+/// Demand in the unit of the signal. `drain_within` is how soon those who wait should be served:
+/// they add `waiting ÷ drain_within` to the rate while they wait, and nothing afterwards.
+///
+/// Where no service time is known yet, what is here now is what is known.
+pub fn offered(
+    signal: Signal,
+    counted: &Counted,
+    service_seconds: Option<f64>,
+    drain_within: Duration,
+) -> f64 {
+    let backlog_rps = counted.waiting / drain_within.as_secs_f64().max(1.0);
+    let rate = counted.arrivals_rps + backlog_rps;
+    match (signal, service_seconds) {
+        (Signal::Requests, _) => rate,
+        (Signal::Concurrency, Some(seconds)) => rate * seconds,
+        (Signal::Concurrency, None) => counted.in_flight + counted.waiting,
+    }
+}
+
+/// Tells a crowd that left from one that cannot reach us.
+///
+/// Traffic that falls while answers are errors, or while connections fail, has not gone home. The
+/// suspicion lasts as long as the errors do, and until traffic is back or the fall is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct OutageGuard {
+    usual_rps: Option<f64>,
+    is_suspected: bool,
+}
+
+impl OutageGuard {
+    /// Whether an outage is suspected, after one more second.
+    pub fn observe(&mut self, arrivals_rps: f64, error_rate: f64, connect_errors_rps: f64) -> bool {
+        let usual = self.usual_rps.unwrap_or(arrivals_rps);
+        let has_fallen = arrivals_rps < FALLEN * usual;
+        let is_broken = error_rate > BROKEN || connect_errors_rps > BROKEN * arrivals_rps.max(1.0);
+        self.is_suspected = has_fallen && (is_broken || self.is_suspected);
+        self.usual_rps = Some(usual + BEFORE * (arrivals_rps - usual));
+        self.is_suspected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(arrivals_rps: f64, in_flight: f64, service_ms: u64) -> Counted {
+        let service = Some(Duration::from_millis(service_ms));
+        Counted { arrivals_rps, waiting: 0.0, in_flight, capacity: 100.0, service }
+    }
+
+    #[track_caller]
+    fn check(learned: &mut Learned, counted: &Counted, concurrency: f64) {
+        let seconds = learned.service_seconds(counted);
+        let found = offered(Signal::Concurrency, counted, seconds, Duration::from_secs(10));
+        assert!((found - concurrency).abs() < 1e-6, "{found}, {learned:?}");
+    }
+
+    #[test]
+    fn demand_is_the_rate_times_the_service_time() {
+        check(&mut Learned::default(), &second(200.0, 20.0, 100), 20.0);
+    }
+
+    #[test]
+    fn a_saturated_backend_does_not_stretch_demand() {
+        let mut learned = Learned::default();
+        check(&mut learned, &second(200.0, 20.0, 100), 20.0);
+        check(&mut learned, &second(4000.0, 100.0, 900), 400.0);
+        check(&mut learned, &Counted { service: None, ..second(4000.0, 100.0, 0) }, 400.0);
+    }
+
+    #[test]
+    fn those_who_wait_add_a_rate_while_they_wait() {
+        let waiting = Counted { waiting: 500.0, ..second(200.0, 100.0, 100) };
+        let mut learned = Learned { unsaturated: Some(0.1) };
+        check(&mut learned, &waiting, (200.0 + 50.0) * 0.1);
+    }
+
+    #[test]
+    fn what_is_here_counts_until_a_request_has_ended() {
+        let counted = Counted { service: None, waiting: 3.0, ..second(9.0, 7.0, 0) };
+        check(&mut Learned::default(), &counted, 10.0);
+    }
+
+    #[test]
+    fn the_service_time_follows_slowly_below_the_knee() {
+        let mut learned = Learned::default();
+        check(&mut learned, &second(100.0, 10.0, 100), 10.0);
+        check(&mut learned, &second(100.0, 20.0, 200), 10.5);
+    }
+
+    #[test]
+    fn a_crowd_that_leaves_is_no_outage_and_one_that_meets_errors_is() {
+        let mut guard = OutageGuard::default();
+        assert!((0..300).all(|_| !guard.observe(1000.0, 0.001, 0.0)));
+        assert!(!guard.observe(500.0, 0.001, 0.0), "they have gone home");
+        assert!(guard.observe(500.0, 0.2, 0.0), "they meet errors");
+        assert!(guard.observe(100.0, 0.0, 0.0), "too few are left to meet any");
+        assert!(!guard.observe(900.0, 0.0, 0.0), "they are back");
+        assert!(guard.observe(500.0, 0.0, 400.0), "backends cannot be reached");
+    }
+}
