@@ -274,6 +274,8 @@ fn request(queue: &Arc<Queue>, slots: &[Arc<Slot>], number: usize) -> Option<Arc
     {
         return Some(Arc::clone(slot));
     }
+    // Here a place may become free that nobody is seen to wait for.
+    std::thread::yield_now();
     let wake = Arc::new(Unpark(std::thread::current(), AtomicBool::new(false)));
     let ticket = Ticket::new(NORMAL, 1, &[], Waker::from(Arc::clone(&wake)));
     let place = queue.join(&ticket, Stand::Home, Instant::now()).unwrap();
@@ -314,6 +316,9 @@ fn no_wake_up_is_lost_and_no_cap_exceeded_between_threads() {
                         let most = if slot.id == 0 { cap } else { 1 };
                         assert!(now.fetch_add(1, Ordering::SeqCst) < most, "beyond the cap");
                         served.fetch_add(1, Ordering::SeqCst);
+                        if number.is_multiple_of(3) {
+                            std::thread::yield_now();
+                        }
                         now.fetch_sub(1, Ordering::SeqCst);
                         slot.leave();
                     }

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Waker;
 
 use policies::backend::Backend;
 use policies::health::Verdict;
 use tokio::time::Instant;
 
 use super::*;
+use crate::config::Priority;
+use crate::queue::{Stand, Ticket};
 use crate::roster::Roster;
 use crate::roster::fixture::{backend, door, healthy, report};
 
@@ -75,6 +78,22 @@ fn the_first_requests_of_four_workers_meet_at_no_backend() {
         pick(&view, &exchange).ok().unwrap().0.slot.id
     };
     assert_eq!((0..WORKERS).map(first).collect::<BTreeSet<_>>().len(), WORKERS);
+}
+
+#[test]
+fn a_newcomer_does_not_overtake_who_waits() {
+    let roster = healthy(door(&[("app", &backends(Some(1))[..1])]));
+    let view = view(&roster, 0, &mut Locals::new());
+    let exchange = Exchange::new(Instant::now());
+    let lease = pick(&view, &exchange).ok().unwrap();
+    let ticket = Ticket::new(Priority::Normal, 0, &[], Waker::noop().clone());
+    let queue = &view.snapshot.pools[0].queue;
+    let place = queue.join(&ticket, Stand::Home, std::time::Instant::now()).unwrap();
+    // Room that has not been handed out yet, as after a slow start.
+    lease.0.slot.set_max_concurrency(Some(2));
+    assert_eq!(pick(&view, &exchange).err(), Some(NoPick::NoneFree));
+    queue.quit(place);
+    assert!(pick(&view, &exchange).is_ok());
 }
 
 #[test]
