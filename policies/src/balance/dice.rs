@@ -6,7 +6,7 @@ use crate::rng::Rng;
 use super::turn::wrap;
 use super::{Candidates, Share};
 
-/// Throws for one with room before all are looked at in order.
+/// Throws for one with room before all are looked at.
 const THROWS: usize = 4;
 
 /// An alias table (Walker 1977, built as Vose 1991 does).
@@ -54,8 +54,8 @@ impl Dice {
         if fraction < own { column } else { alias as usize }
     }
 
-    /// A position with room, or `None` if none has any. As likely as its weight among those with
-    /// room; only when four throws in a row meet full ones the next in order is taken.
+    /// A position with room, as likely as its weight among those with room; `None` if none has
+    /// any. Four throws find one at the same cost for any number of shares, unless most are full.
     pub(super) fn throw_for_room<C: Candidates>(
         &self,
         shares: &[Share],
@@ -63,14 +63,8 @@ impl Dice {
         rng: &mut Rng,
     ) -> Option<usize> {
         let has_room = |position: &usize| candidates.has_room(shares[*position].index);
-        let mut last = 0;
-        for _ in 0..THROWS {
-            last = self.throw(rng);
-            if has_room(&last) {
-                return Some(last);
-            }
-        }
-        (1..shares.len()).map(|step| wrap(last + step, shares.len())).find(has_room)
+        let thrown = (0..THROWS).map(|_| self.throw(rng)).find(has_room);
+        thrown.or_else(|| throw_among(shares, has_room, rng))
     }
 
     /// A position with room other than `first`: by four throws, or else its neighbour, so that
@@ -86,6 +80,29 @@ impl Dice {
         let other = thrown.unwrap_or_else(|| wrap(first + 1, shares.len()));
         (other != first && candidates.has_room(shares[other].index)).then_some(other)
     }
+}
+
+/// One throw over the positions with room alone, which have to be counted first. Their neighbours
+/// must not inherit the turns of the full ones: they would carry the load of two.
+#[inline(never)]
+fn throw_among(
+    shares: &[Share],
+    has_room: impl Fn(&usize) -> bool,
+    rng: &mut Rng,
+) -> Option<usize> {
+    let weight = |position: usize| u64::from(shares[position].weight);
+    let total: u64 = (0..shares.len()).filter(&has_room).map(weight).sum();
+    let mut rest = rng.below(total.max(1));
+    let mut last = None;
+    for position in (0..shares.len()).filter(&has_room) {
+        // Room can go between the two looks; then it is the last that has any.
+        last = Some(position);
+        match rest.checked_sub(weight(position)) {
+            Some(less) => rest = less,
+            None => break,
+        }
+    }
+    last
 }
 
 /// `part` of `total` as a fraction of `2^64`; `part` is below `total`.
