@@ -32,7 +32,7 @@ mod writer;
 
 pub use line::Formatter;
 pub use ring::LogRing;
-pub use writer::{LogWriter, OpenError};
+pub use writer::{LogSource, LogWriter, OpenError};
 
 /// Shape of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

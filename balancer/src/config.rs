@@ -67,6 +67,9 @@ pub struct ListenerConfig {
     pub allow: Vec<IpNet>,
     /// Who may not, before `allow` is asked.
     pub deny: Vec<IpNet>,
+    /// Written down no longer; its connections end with their next answer. The door keeps it in
+    /// its place until they have.
+    pub is_leaving: bool,
 }
 
 /// Forwarding fields for backends.
@@ -242,4 +245,6 @@ pub struct Sticky {
     pub ttl: Duration,
     /// HMAC-SHA-256 key. Random at start unless configured, so that doors may share it.
     pub key: Arc<[u8]>,
+    /// Whether the key was not configured: a reload then keeps the one in use.
+    pub is_key_random: bool,
 }

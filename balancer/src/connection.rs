@@ -98,6 +98,7 @@ async fn next_request(
     let (limits, idle, head) = {
         let view = worker.view();
         let listener = &view.snapshot.config.listeners[usize::from(client.listener)];
+        front.is_last = listener.is_leaving;
         (limits_of(listener), listener.idle_timeout, listener.request_head_timeout)
     };
     // Who has no place is not kept for long.
@@ -141,7 +142,7 @@ fn poll_request(
         Poll::Pending if timer.is_due() && was_in_head => (Outcome::RequestTimeout, 408),
         Poll::Pending => {
             worker.give_back(exchange);
-            if timer.is_due() || (worker.is_stopping() && !front.is_in_head()) {
+            if timer.is_due() || (worker.is_draining() && !front.is_in_head()) {
                 return Poll::Ready(Arrival::Gone);
             }
             if front.is_in_head() && !was_in_head {

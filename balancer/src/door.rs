@@ -1,20 +1,29 @@
-//! The door: sockets, workers and roster together, started and stopped as one.
+//! The door: sockets, workers and roster together, started, changed and stopped as one.
+//!
+//! | what                                            | where        |
+//! |-------------------------------------------------|--------------|
+//! | which listener has which place, and its limits  | `places.rs`  |
+//! | the threads and what they are told              | `crew.rs`    |
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-
-use crate::access_log::AccessLog;
+use crate::access_log::LogSource;
 use crate::config::DoorConfig;
-use crate::listener::{Limits, Listener};
 use crate::roster::Roster;
 use crate::shared::{Shared, Stage};
-use crate::sockets::Sockets;
+use crate::sockets::{BindError, Sockets};
 use crate::stats::Registry;
-use crate::worker;
+use crew::Crew;
+use places::Places;
+
+mod crew;
+mod places;
+
+pub use crew::Stages;
 
 /// What the machine has room for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,74 +40,114 @@ pub struct Capacity {
 pub struct Door {
     shared: Arc<Shared>,
     roster: Arc<Roster>,
-    addresses: Vec<Vec<SocketAddr>>,
-    threads: Vec<JoinHandle<()>>,
+    sockets: Sockets,
+    places: Places,
+    crew: Crew,
 }
 
+/// Why a door could not be changed. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// An address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system has no more threads or descriptors.
+    #[error("no more workers could be started")]
+    Workers(#[source] io::Error),
+}
+
+/// A change that was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changed {
+    /// Grows by one with every configuration.
+    pub generation: u64,
+    /// Whether every worker has said that it works by it. One that has not is stuck.
+    pub is_acknowledged: bool,
+}
+
+/// A worker takes up orders between two turns of its loop, in microseconds.
+const ACKNOWLEDGE: Duration = Duration::from_secs(5);
+
 impl Door {
-    /// Starts the workers on sockets that are open already, and returns once all accept.
-    ///
-    /// `logs` has one end of the access log per worker, or is empty.
+    /// Starts the workers on sockets that are open already, and returns once all are ready to
+    /// accept, which they do from [`Stage::Running`] on.
     ///
     /// # Errors
     ///
     /// The first worker that could not get a thread, or what it waits with. No client has been
     /// served then, and nothing is left running.
     pub async fn start(
-        config: Arc<DoorConfig>,
+        config: DoorConfig,
         sockets: Sockets,
-        logs: Vec<AccessLog>,
+        log: Option<Arc<LogSource>>,
         capacity: Capacity,
     ) -> io::Result<Door> {
-        let roster = Arc::new(Roster::new(Arc::clone(&config)));
+        let workers = config.workers;
+        let mut places = Places::default();
+        let config = Arc::new(places.arrange(config, &capacity));
+        let roster = Arc::new(Roster::new(config));
         let shared = Arc::new(Shared {
             snapshot: roster.published(),
             registry: Registry::new(),
-            stage: watch::Sender::new(Stage::Starting),
-            refused_per_worker: capacity.refused_per_worker,
+            refused_per_worker: AtomicU32::new(capacity.refused_per_worker),
         });
-        let addresses = sockets.addresses();
-        let mut door = Door { shared, roster, addresses, threads: Vec::new() };
-        match door.start_workers(deal(&config, sockets, &capacity), logs).await {
-            Ok(()) => {
-                door.advance(Stage::Running);
-                Ok(door)
-            }
-            Err(error) => {
-                door.advance(Stage::Now);
-                // Here and not on a thread of its own: there may be no more threads. They have
-                // served nobody and end at once.
-                join(std::mem::take(&mut door.threads));
-                Err(error)
-            }
-        }
+        let mut crew = Crew::default();
+        let dealt = places.deal(&sockets, workers);
+        crew.hire(&shared, dealt, log).await?;
+        Ok(Door { shared, roster, sockets, places, crew })
     }
 
-    async fn start_workers(
+    /// Another configuration, whole or not at all. Requests and tunnels under way go on; workers
+    /// that are too many take no more and end with their last connection.
+    ///
+    /// Returns when every worker works by it.
+    ///
+    /// # Errors
+    ///
+    /// What could not be opened or started. Everything is as before then.
+    pub async fn change(
         &mut self,
-        dealt: Vec<Vec<Listener>>,
-        logs: Vec<AccessLog>,
-    ) -> io::Result<()> {
-        let workers = dealt.len();
-        let mut logs = logs.into_iter();
-        let (report, mut reports) = mpsc::unbounded_channel();
-        for (index, listeners) in dealt.into_iter().enumerate() {
-            let (shared, log, report) = (Arc::clone(&self.shared), logs.next(), report.clone());
-            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            let run = move || worker::run(index, shared, listeners, log, report);
-            self.threads.push(thread.spawn(run)?);
-        }
-        drop(report);
-        for _ in 0..workers {
-            // A worker that panicked reports nothing.
-            reports.recv().await.unwrap_or_else(|| Err(io::Error::other("a worker is gone")))?;
-        }
-        Ok(())
+        config: DoorConfig,
+        log: Option<Arc<LogSource>>,
+        capacity: Capacity,
+    ) -> Result<Changed, ChangeError> {
+        let workers = config.workers;
+        let mut sockets = self.sockets.followed_by(&config.listeners, workers)?;
+        // Without sockets: a queue that they shared would be left half served if one failed.
+        let recruits = vec![Vec::new(); workers.saturating_sub(self.crew.len())];
+        self.crew.hire(&self.shared, recruits, None).await.map_err(ChangeError::Workers)?;
+
+        // Nothing can fail from here on.
+        sockets.grow(workers);
+        let before = std::mem::replace(&mut self.sockets, sockets);
+        let closing = before.closing_with(&self.sockets);
+        drop(before);
+        crate::sockets::turn_away(&closing).await;
+        drop(closing);
+        self.shared.refused_per_worker.store(capacity.refused_per_worker, Ordering::Relaxed);
+        let config = self.places.arrange(config, &capacity);
+        let generation = self.roster.configure(Arc::new(config));
+        let dealt = self.places.deal(&self.sockets, workers);
+        let retired = self.crew.order(dealt, log);
+        (workers..workers + retired).for_each(|worker| self.shared.registry.forget_worker(worker));
+        let is_acknowledged = self.crew.acknowledged(ACKNOWLEDGE).await;
+        Ok(Changed { generation, is_acknowledged })
     }
 
     /// Addresses by listener, in the order of the configuration.
-    pub fn addresses(&self) -> &[Vec<SocketAddr>] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<Vec<SocketAddr>> {
+        self.sockets.addresses()
+    }
+
+    /// Lets nobody new in, except through sockets that another process has too. To be called before
+    /// the door drains, so that nobody is in a queue when it closes.
+    pub async fn turn_away(&self) {
+        crate::sockets::turn_away(&self.sockets.closing_with(&Sockets::default())).await;
+    }
+
+    /// The listening sockets.
+    pub fn sockets(&self) -> &Sockets {
+        &self.sockets
     }
 
     /// Who takes traffic.
@@ -118,61 +167,13 @@ impl Door {
 
     /// A handle to move the stage with while [`Door::ended`] is awaited.
     pub fn stages(&self) -> Stages {
-        Stages(Arc::clone(&self.shared))
+        self.crew.stages()
     }
 
-    /// Waits until every worker has ended, which is when the last request has.
-    pub async fn ended(mut self) {
-        let threads = std::mem::take(&mut self.threads);
-        let joined = tokio::task::spawn_blocking(move || join(threads));
-        // It can only have been cancelled by the runtime's own end.
-        let _ = joined.await;
+    /// Waits until every worker has ended, which is when the last request has. The door's own hold
+    /// on the listening sockets ends at once, so that they close when the workers let go of them.
+    pub async fn ended(self) {
+        drop(self.sockets);
+        self.crew.ended().await;
     }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        self.advance(Stage::Now);
-    }
-}
-
-fn join(threads: Vec<JoinHandle<()>>) {
-    for thread in threads {
-        if thread.join().is_err() {
-            tracing::error!("a worker panicked");
-        }
-    }
-}
-
-/// Moves a door towards its end, never back.
-pub struct Stages(Arc<Shared>);
-
-impl Stages {
-    /// Moves the stage on.
-    pub fn advance(&self, stage: Stage) {
-        self.0.stage.send_if_modified(|now| {
-            let is_later = stage > *now;
-            *now = (*now).max(stage);
-            is_later
-        });
-    }
-}
-
-/// Each worker's sockets.
-fn deal(config: &DoorConfig, sockets: Sockets, capacity: &Capacity) -> Vec<Vec<Listener>> {
-    let mut dealt: Vec<Vec<Listener>> = (0..config.workers).map(|_| Vec::new()).collect();
-    for (index, groups) in sockets.by_listener.into_iter().enumerate() {
-        let max = capacity.connections.get(index).copied().unwrap_or(u32::MAX);
-        let limits = Limits::new(&config.listeners[index], max);
-        for socket in groups.into_iter().flat_map(|group| group.into_iter().enumerate()) {
-            let index = u16::try_from(index).unwrap_or(u16::MAX);
-            let (worker, socket) = socket;
-            dealt[worker % config.workers].push(Listener {
-                index,
-                socket,
-                limits: Arc::clone(&limits),
-            });
-        }
-    }
-    dealt
 }

@@ -1,4 +1,4 @@
-//! Accepting: one listening socket per worker and address, and a listener's limits over all of them.
+//! Accepting on one socket, and a listener's limits over all of its sockets and workers.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -14,38 +14,52 @@ use rustix::net::SocketFlags;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
-use crate::config::ListenerConfig;
 use crate::connection::{self, Client};
 use crate::sockets::BACKLOG;
 use crate::worker::Worker;
 
-/// One listener's limits, exact over all workers.
+/// One listener's place and limits, exact over all workers. They outlive configurations, as its
+/// connections do.
 pub(crate) struct Limits {
-    pub(crate) max_connections: u32,
-    pub(crate) max_per_address: Option<u32>,
+    /// Place of the listener in every configuration, as long as it has a socket or a connection.
+    pub(crate) place: u16,
+    max_connections: AtomicU32,
+    /// `u32::MAX` is no limit.
+    max_per_address: AtomicU32,
     open: AtomicU32,
     by_address: Mutex<BTreeMap<IpAddr, u32>>,
 }
 
 impl Limits {
-    pub(crate) fn new(config: &ListenerConfig, max_connections: u32) -> Arc<Limits> {
+    pub(crate) fn new(place: u16) -> Arc<Limits> {
         Arc::new(Limits {
-            max_connections,
-            max_per_address: config.max_connections_per_address,
+            place,
+            max_connections: AtomicU32::new(u32::MAX),
+            max_per_address: AtomicU32::new(u32::MAX),
             open: AtomicU32::new(0),
             by_address: Mutex::default(),
         })
     }
 
+    /// For connections from now on. Those that came while there was no limit per address are not
+    /// counted under one that is set later.
+    pub(crate) fn set(&self, max_connections: u32, max_per_address: Option<u32>) {
+        self.max_connections.store(max_connections, Ordering::Relaxed);
+        self.max_per_address.store(max_per_address.unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
     /// A place for a connection from `ip`, or none.
     pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
         let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-            (open < self.max_connections).then_some(open + 1)
+            (open < self.max_connections.load(Ordering::Relaxed)).then_some(open + 1)
         });
         taken.ok()?;
         // Dropped on refusal below, which gives the place back.
         let mut place = Place { limits: Arc::clone(self), counted: None };
-        let Some(max) = self.max_per_address else { return Some(place) };
+        let max = self.max_per_address.load(Ordering::Relaxed);
+        if max == u32::MAX {
+            return Some(place);
+        }
         let block = block_of(ip);
         let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let count = by_address.entry(block).or_default();
@@ -88,10 +102,9 @@ impl Drop for Place {
 }
 
 /// One socket of one listener, as one worker has it.
+#[derive(Clone)]
 pub(crate) struct Listener {
-    /// Place of the listener in the configuration.
-    pub(crate) index: u16,
-    pub(crate) socket: TcpListener,
+    pub(crate) socket: Arc<TcpListener>,
     pub(crate) limits: Arc<Limits>,
 }
 
@@ -127,7 +140,8 @@ impl Refused {
     /// `None`: there are enough of them. What is refused must not take what the limit protects.
     fn admit(worker: &Rc<Worker>) -> Option<Refused> {
         let refused = &worker.gate.refused;
-        (refused.get() < worker.shared.refused_per_worker).then(|| {
+        let most = worker.shared.refused_per_worker.load(Ordering::Relaxed);
+        (refused.get() < most).then(|| {
             refused.set(refused.get() + 1);
             Refused(Rc::clone(worker))
         })
@@ -148,6 +162,11 @@ impl AsRawFd for Listener {
 }
 
 impl Listener {
+    /// Whether connections are taken from the same queue for the same listener.
+    pub(crate) fn is(&self, other: &Listener) -> bool {
+        Arc::ptr_eq(&self.socket, &other.socket) && Arc::ptr_eq(&self.limits, &other.limits)
+    }
+
     /// Takes what still waits in the queue, so that closing the socket resets nobody. Bounded, so
     /// that a flood does not keep a door that was told to stop.
     pub(crate) fn empty_queue(&self, worker: &Rc<Worker>) {
@@ -162,7 +181,7 @@ impl Listener {
 
     fn welcome(&self, worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
         let client = Client {
-            listener: self.index,
+            listener: self.limits.place,
             peer: peer.ip().to_canonical(),
             place: self.limits.admit(peer.ip()),
         };
@@ -171,7 +190,7 @@ impl Listener {
             return;
         }
         // Counted here: a door that stops waits for it although its task has not run yet.
-        let open = worker.open_connection(self.index);
+        let open = worker.open_connection(&self.limits);
         let talk = connection::converse(Rc::clone(worker), stream, client, open);
         match refused.flatten() {
             None => tokio::task::spawn_local(talk),
@@ -194,6 +213,19 @@ pub(crate) fn watch(listener: Rc<Listener>) -> io::Result<AsyncFd<Rc<Listener>>>
     // poll set, which `socket.rs` avoids.
     #[allow(deprecated)]
     AsyncFd::new(listener)
+}
+
+/// The same once the door runs: clients wait in the queue until there is room again.
+pub(crate) async fn watch_at_last(listener: &Rc<Listener>) -> AsyncFd<Rc<Listener>> {
+    loop {
+        match watch(Rc::clone(listener)) {
+            Ok(socket) => return socket,
+            Err(error) => {
+                tracing::warn!(%error, "a listening socket cannot be waited for yet");
+                tokio::time::sleep(WARNING_INTERVAL).await;
+            }
+        }
+    }
 }
 
 /// Accepts for ever.

@@ -85,11 +85,12 @@ impl Roster {
 
     /// Another configuration. Backends that stay, by pool, id and address, keep their counts,
     /// stages and verdicts; one that is no longer written down takes nothing new and goes when
-    /// its last request has ended.
-    pub fn configure(&self, config: Arc<DoorConfig>) {
+    /// its last request has ended. Returns the number of the generation.
+    pub fn configure(&self, config: Arc<DoorConfig>) -> u64 {
         let mut state = self.lock();
         state.configure(config);
         self.publish(&mut state);
+        state.generation
     }
 
     /// An order from outside: drain, undrain, another weight, a backend more or less.

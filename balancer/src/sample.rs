@@ -46,6 +46,7 @@ fn listener() -> ListenerConfig {
         idle_timeout: Duration::from_secs(75),
         allow: Vec::new(),
         deny: Vec::new(),
+        is_leaving: false,
     }
 }
 

@@ -1,9 +1,9 @@
 //! What all workers and the control side of a door share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
 
 use crate::snapshot::Snapshot;
 use crate::stats::Registry;
@@ -15,17 +15,18 @@ pub enum Stage {
     Starting,
     /// Accepting.
     Running,
+    /// Every answer is the last of its connection; idle ones may still ask.
+    Departing,
     /// Not accepting any more; running requests end, idle connections close.
     Draining,
     /// Ending whatever is still under way.
     Now,
 }
 
-/// Read by every worker; written by the roster (`snapshot`) and the door (`stage`) only.
+/// Read by every worker; written by the roster (`snapshot`) and the door only.
 pub(crate) struct Shared {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) stage: watch::Sender<Stage>,
     /// Connections beyond a limit that one worker keeps at once, to tell them so.
-    pub(crate) refused_per_worker: u32,
+    pub(crate) refused_per_worker: AtomicU32,
 }

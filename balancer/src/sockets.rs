@@ -5,20 +5,18 @@
 //! outside: from systemd (`LISTEN_FDS`), or from an earlier door ([`pass`], over a Unix
 //! socket). They are recognised by their address.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use crate::config::ListenerConfig;
+
+mod pass;
+
+pub use pass::{pass, receive};
 
 /// Connections that wait to be accepted, per socket; the kernel caps it at `net.core.somaxconn`.
 pub(crate) const BACKLOG: i32 = 4096;
@@ -68,11 +66,28 @@ pub enum BindError {
     },
 }
 
-/// The sockets of all listeners: at least `workers` of them per address.
-#[derive(Debug)]
+/// The sockets of all listeners.
+#[derive(Debug, Clone, Default)]
 pub struct Sockets {
-    /// By listener, then by address; the place in a group, modulo the workers, says whose it is.
-    pub(crate) by_listener: Vec<Vec<Vec<TcpListener>>>,
+    pub(crate) by_listener: Vec<Bound>,
+}
+
+/// The sockets of one listener.
+#[derive(Debug, Clone)]
+pub(crate) struct Bound {
+    pub(crate) name: Arc<str>,
+    pub(crate) groups: Vec<Group>,
+}
+
+/// The sockets of one address, each with an accept queue of its own. There are never fewer than
+/// there were: a queue is closed only together with its address.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    /// As configured; port 0 is still 0 here.
+    pub(crate) wanted: SocketAddr,
+    /// Whether nobody else has a descriptor of them, such as the service manager.
+    is_ours: bool,
+    pub(crate) sockets: Vec<Arc<TcpListener>>,
 }
 
 impl Sockets {
@@ -97,29 +112,70 @@ impl Sockets {
         workers: usize,
         inherited: &mut Vec<TcpListener>,
     ) -> Result<Sockets, BindError> {
-        let by_listener = listeners
-            .iter()
-            .map(|listener| {
-                let group = |address: &SocketAddr| {
-                    let known =
-                        |socket: &mut TcpListener| socket.local_addr().ok() == Some(*address);
-                    let found: Vec<_> = inherited.extract_if(.., known).collect();
-                    let group = match found.is_empty() {
-                        true => bind_group(*address, workers),
-                        false => share(found, workers),
-                    };
-                    group.map_err(|error| explain(&listener.name, *address, error))
-                };
-                listener.bind.iter().map(group).collect()
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Sockets { by_listener })
+        build(listeners, |_, address| {
+            let known = |socket: &mut TcpListener| socket.local_addr().ok() == Some(address);
+            let found: Vec<_> = inherited.extract_if(.., known).collect();
+            match found.is_empty() {
+                true => Ok((true, bind_group(address, workers)?)),
+                false => Ok((false, take_over(found)?)),
+            }
+        })
+    }
+
+    /// The sockets for other listeners: those of an address that stays are the same, also where
+    /// another listener has it now; the others are opened. Nothing changes in `self`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sockets::bind`].
+    pub(crate) fn followed_by(
+        &self,
+        listeners: &[ListenerConfig],
+        workers: usize,
+    ) -> Result<Sockets, BindError> {
+        let mut left = self.clone();
+        build(listeners, |name, address| match left.take(name, address) {
+            Some(group) => Ok((group.is_ours, group.sockets)),
+            None => Ok((true, bind_group(address, workers)?)),
+        })
+    }
+
+    /// A group at this address: of port 0 the one that this listener has, else whoever has it.
+    fn take(&mut self, name: &Arc<str>, address: SocketAddr) -> Option<Group> {
+        let is_ours = |bound: &&mut Bound| address.port() != 0 || bound.name == *name;
+        let fits = |group: &Group| group.wanted == address || group.address() == Some(address);
+        self.by_listener.iter_mut().filter(is_ours).find_map(|bound| {
+            let place = bound.groups.iter().position(fits)?;
+            Some(bound.groups.swap_remove(place))
+        })
     }
 
     /// The addresses that are really open, by listener: a configured port 0 has become a number.
     pub fn addresses(&self) -> Vec<Vec<SocketAddr>> {
-        let address = |group: &Vec<TcpListener>| group.first()?.local_addr().ok();
-        self.by_listener.iter().map(|groups| groups.iter().filter_map(address).collect()).collect()
+        let addresses = |bound: &Bound| bound.groups.iter().filter_map(Group::address).collect();
+        self.by_listener.iter().map(addresses).collect()
+    }
+
+    /// Adds a queue for each worker that has none, where the kernel lets us: sockets that came from
+    /// outside may not share their address. Workers without one of their own then share.
+    pub(crate) fn grow(&mut self, workers: usize) {
+        for group in self.groups_mut() {
+            let Some(address) = group.address() else { continue };
+            for _ in group.sockets.len()..workers {
+                match listen(address) {
+                    Ok(socket) => group.sockets.push(Arc::new(socket)),
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    /// Those that close when the others take their place.
+    pub(crate) fn closing_with(&self, next: &Sockets) -> Vec<Arc<TcpListener>> {
+        let stays = |socket: &&Arc<TcpListener>| next.all().any(|kept| Arc::ptr_eq(kept, socket));
+        let groups = self.by_listener.iter().flat_map(|bound| &bound.groups);
+        let ours = groups.filter(|group| group.is_ours).flat_map(|group| &group.sockets);
+        ours.filter(|socket| !stays(socket)).cloned().collect()
     }
 
     /// Further descriptors of the same sockets, to be passed on later: as long as one of them is
@@ -129,69 +185,83 @@ impl Sockets {
     ///
     /// The process has no descriptor left.
     pub fn duplicate(&self) -> io::Result<Vec<TcpListener>> {
-        self.by_listener.iter().flatten().flatten().map(TcpListener::try_clone).collect()
+        self.all().map(|socket| socket.try_clone()).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<TcpListener>> {
+        self.by_listener.iter().flat_map(|bound| &bound.groups).flat_map(|group| &group.sockets)
+    }
+
+    fn groups_mut(&mut self) -> impl Iterator<Item = &mut Group> {
+        self.by_listener.iter_mut().flat_map(|bound| &mut bound.groups)
     }
 }
 
-/// Sockets that one message carries; the kernel takes up to 253 (SCM_MAX_FD).
-const PER_MESSAGE: usize = 128;
-
-/// Passes listening sockets to another process, which has [`receive`]. Both then have them.
-///
-/// # Errors
-///
-/// The other side has gone.
-pub fn pass(sockets: &[TcpListener], to: &UnixStream) -> io::Result<()> {
-    for part in sockets.chunks(PER_MESSAGE) {
-        let descriptors: Vec<BorrowedFd<'_>> = part.iter().map(AsFd::as_fd).collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PER_MESSAGE))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        sendmsg(to, &[IoSlice::new(b"s")], &mut control, SendFlags::NOSIGNAL)?;
-    }
-    Ok(())
-}
-
-/// The sockets that another process passes on until it closes its end.
-///
-/// # Errors
-///
-/// The connection broke.
-pub fn receive(from: &UnixStream) -> io::Result<Vec<TcpListener>> {
-    let mut sockets = Vec::new();
-    loop {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PER_MESSAGE))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut byte = [0];
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        let came = recvmsg(from, &mut [IoSliceMut::new(&mut byte)], &mut control, flags)?;
-        if came.bytes == 0 {
-            return Ok(sockets);
-        }
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                sockets.extend(descriptors.map(TcpListener::from));
-            }
-        }
+impl Group {
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.sockets.first()?.local_addr().ok()
     }
 }
 
-/// Enough descriptors of sockets that came from outside: each worker has at least one. Workers
-/// that share a socket take turns by chance; those with one of their own never meet.
-fn share(mut group: Vec<TcpListener>, workers: usize) -> io::Result<Vec<TcpListener>> {
-    for place in 0..workers.saturating_sub(group.len()) {
-        group.push(group[place].try_clone()?);
+fn build(
+    listeners: &[ListenerConfig],
+    mut open: impl FnMut(&Arc<str>, SocketAddr) -> io::Result<(bool, Vec<Arc<TcpListener>>)>,
+) -> Result<Sockets, BindError> {
+    let mut by_listener = Vec::with_capacity(listeners.len());
+    for listener in listeners {
+        let name = &listener.name;
+        let group = |&wanted: &SocketAddr| {
+            let opened = open(name, wanted).map_err(|error| explain(name, wanted, error));
+            opened.map(|(is_ours, sockets)| Group { wanted, is_ours, sockets })
+        };
+        let groups = listener.bind.iter().map(group).collect::<Result<_, _>>()?;
+        by_listener.push(Bound { name: Arc::clone(name), groups });
     }
+    Ok(Sockets { by_listener })
+}
+
+/// Handshakes that have begun end within this time: most of the world's round trips.
+const HANDSHAKES: Duration = Duration::from_millis(200);
+
+/// Lets no new connection into these queues and waits for those on their way, so that once a queue
+/// is empty it stays so and may be closed. Who comes meanwhile hears nothing, tries again, and is
+/// refused by then.
+///
+/// Never for a socket that another process has too: it concerns both.
+pub(crate) async fn turn_away(sockets: &[Arc<TcpListener>]) {
+    // Classic BPF over the TCP header: byte 13 has the flags (RFC 9293 §3.1); a SYN is dropped,
+    // anything else passes, which the accepted connections need that inherit this.
+    const LOAD_BYTE: u16 = 0x30;
+    const JUMP_IF_SET: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+    let filter = [
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(JUMP_IF_SET, 0, 1, 0x02),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ];
+    if sockets.is_empty() {
+        return;
+    }
+    for socket in sockets {
+        if let Err(error) = SockRef::from(&**socket).attach_filter(&filter) {
+            // Then whoever connects between the last accept and the close is reset.
+            tracing::debug!(%error, "a closing socket could not be kept from new connections");
+        }
+    }
+    tokio::time::sleep(HANDSHAKES).await;
+}
+
+/// Sockets that came from outside, as ours would be.
+fn take_over(group: Vec<TcpListener>) -> io::Result<Vec<Arc<TcpListener>>> {
     for socket in &group {
         socket.set_nonblocking(true)?;
-        socket2::SockRef::from(socket).set_tcp_nodelay(true)?;
+        SockRef::from(socket).set_tcp_nodelay(true)?;
     }
-    Ok(group)
+    Ok(group.into_iter().map(Arc::new).collect())
 }
 
-fn bind_group(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+fn bind_group(address: SocketAddr, workers: usize) -> io::Result<Vec<Arc<TcpListener>>> {
     // A first socket without SO_REUSEPORT finds out whether another program listens there:
     // with it, a second door of the same user would silently take half of the connections.
     // It only binds: a socket that listened could already hold a connection when it is closed.
@@ -199,12 +269,14 @@ fn bind_group(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener
     let port = probe.local_addr()?.as_socket().map_or(address.port(), |bound| bound.port());
     drop(probe);
     let address = SocketAddr::new(address.ip(), port);
-    let listen = |_| {
-        let socket = open(address, true)?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    (0..workers).map(listen).collect()
+    (0..workers).map(|_| Ok(Arc::new(listen(address)?))).collect()
+}
+
+/// One more queue at this address.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = open(address, true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 fn open(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
@@ -239,6 +311,7 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::os::unix::net::UnixStream;
 
     fn listeners(bind: &[SocketAddr]) -> Vec<ListenerConfig> {
         let mut config = crate::sample::door(1, &[]);
@@ -251,7 +324,7 @@ mod tests {
     #[test]
     fn each_worker_has_a_socket_of_its_own_on_one_port() {
         let sockets = Sockets::bind(&listeners(&[FREE.into()]), 4).unwrap();
-        let group = &sockets.by_listener[0][0];
+        let group = &sockets.by_listener[0].groups[0].sockets;
         let port = sockets.addresses()[0][0].port();
         assert_eq!(group.len(), 4);
         assert!(group.iter().all(|socket| socket.local_addr().unwrap().port() == port));
@@ -278,13 +351,13 @@ mod tests {
     }
 
     #[test]
-    fn sockets_from_outside_are_shared_among_workers_and_strangers_left() {
+    fn sockets_from_outside_are_taken_and_strangers_left() {
         let ours = TcpListener::bind("127.0.0.1:0").unwrap();
         let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = ours.local_addr().unwrap();
         let mut inherited = vec![stranger, ours];
         let sockets = Sockets::adopt(&listeners(&[address]), 3, &mut inherited).unwrap();
-        assert_eq!((sockets.by_listener[0][0].len(), inherited.len()), (3, 1));
+        assert_eq!((sockets.all().count(), inherited.len()), (1, 1));
         let _client = TcpStream::connect(address).unwrap();
     }
 
@@ -300,7 +373,7 @@ mod tests {
         let after = Sockets::adopt(&listeners(&[address]), 2, &mut inherited).unwrap();
         assert_eq!(inherited.len(), 0);
         let mut served = 0;
-        for socket in &after.by_listener[0][0] {
+        for socket in after.all() {
             while let Ok((mut stream, _)) = socket.accept() {
                 stream.write_all(b"!").unwrap();
                 served += 1;

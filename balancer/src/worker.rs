@@ -13,9 +13,9 @@ use policies::rng::Rng;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, LogSource};
 use crate::exchange::Exchange;
-use crate::listener::{self, Gate, Listener, accept};
+use crate::listener::{Gate, Limits, Listener};
 use crate::record;
 use crate::shared::{Shared, Stage};
 use crate::snapshot::{Slot, Snapshot};
@@ -25,6 +25,9 @@ use crate::upstream::SlotLocal;
 use crate::view::{Locals, View};
 use crate::waiting::{self, Waiters};
 use crate::window::{CAPACITY, Window};
+use accepting::Accepting;
+
+mod accepting;
 
 /// What is cut at the very end has so long to be cut.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);
@@ -58,7 +61,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(index: usize, shared: Arc<Shared>, log: Option<AccessLog>) -> Rc<Worker> {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Worker> {
         let mut cache = Cache::new(Arc::clone(&shared.snapshot));
         let snapshot = Arc::clone(cache.load());
         let mut locals = Locals::new();
@@ -78,8 +81,8 @@ impl Worker {
             view: RefCell::new(Rc::new(view)),
             locals: RefCell::new(locals),
             spare: RefCell::default(),
-            log: RefCell::new(log),
-            stage: Cell::new(Stage::Running),
+            log: RefCell::new(None),
+            stage: Cell::new(Stage::Starting),
             open: Cell::new(0),
             started: (Instant::now(), std::time::SystemTime::now()),
         })
@@ -150,8 +153,14 @@ impl Worker {
         CAPACITY
     }
 
+    /// Whether every answer is the last one of its connection.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stage.get() != Stage::Running
+        self.stage.get() >= Stage::Departing
+    }
+
+    /// Whether connections without a request are to close.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.stage.get() >= Stage::Draining
     }
 
     pub(crate) fn is_stopping_now(&self) -> bool {
@@ -224,71 +233,101 @@ fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Runs a worker on the calling thread until the door has stopped. Tells `report` once that all
-/// it needs is there, or what is not, which ends it; accepts from [`Stage::Running`] on.
-pub(crate) fn run(
-    index: usize,
-    shared: Arc<Shared>,
-    listeners: Vec<Listener>,
-    log: Option<AccessLog>,
-    report: mpsc::UnboundedSender<std::io::Result<()>>,
-) {
+/// What a worker is to do. The last ones count, whatever was missed in between.
+#[derive(Clone)]
+pub(crate) struct Orders {
+    /// Grows with every change; a worker acknowledges it.
+    pub(crate) number: u64,
+    pub(crate) stage: Stage,
+    /// Where to accept, until it drains.
+    pub(crate) listeners: Arc<[Listener]>,
+    pub(crate) log: Option<Arc<LogSource>>,
+}
+
+/// The worker's ends of what it and the door tell each other.
+pub(crate) struct Line {
+    pub(crate) orders: watch::Receiver<Orders>,
+    /// The number of the last orders that were carried out.
+    pub(crate) acknowledged: watch::Sender<u64>,
+    /// Told once that all it needs is there, or what is not, which ends it.
+    pub(crate) ready: mpsc::UnboundedSender<std::io::Result<()>>,
+}
+
+/// Runs a worker on the calling thread until its last orders are carried out. Accepts from
+/// [`Stage::Running`] on.
+pub(crate) fn run(index: usize, shared: Arc<Shared>, line: Line) {
+    let Line { orders, acknowledged, ready } = line;
     // Whoever asked may have given up waiting; the stage says what to do then.
-    let report = move |result| drop(report.send(result));
+    let ready = move |result| drop(ready.send(result));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build_local(tokio::runtime::LocalOptions::default());
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return report(Err(error)),
+        Err(error) => return ready(Err(error)),
     };
     shared.registry.register_worker(index, runtime.metrics());
     runtime.block_on(async move {
-        let listeners: Vec<_> = listeners.into_iter().map(Rc::new).collect();
-        let watched: Result<Vec<_>, _> = listeners.iter().cloned().map(listener::watch).collect();
-        let watched = match watched {
-            Ok(watched) => watched,
-            Err(error) => return report(Err(error)),
+        let worker = Worker::new(index, shared);
+        let accepting = match Accepting::prepare(&orders.borrow().listeners) {
+            Ok(accepting) => accepting,
+            Err(error) => return ready(Err(error)),
         };
-        let worker = Worker::new(index, shared, log);
-        let mut stage = worker.shared.stage.subscribe();
         tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
-        report(Ok(()));
-        worker.follow(&mut stage, Stage::Running).await;
-        let accept = |socket| tokio::task::spawn_local(accept(Rc::clone(&worker), socket));
-        let accepting: Vec<_> = watched.into_iter().map(accept).collect();
+        ready(Ok(()));
         let keeping = tokio::task::spawn_local(keep_house(Rc::clone(&worker)));
         let tending = tokio::task::spawn_local(waiting::tend(Rc::clone(&worker)));
-        worker.follow(&mut stage, Stage::Draining).await;
-        accepting.iter().for_each(tokio::task::JoinHandle::abort);
-        for task in accepting {
-            // Cancelled, and its share of the socket gone.
-            let _ = task.await;
-        }
-        for listener in listeners {
-            listener.empty_queue(&worker);
-        }
-        worker.timers.wake_all();
-        tokio::select! {
-            () = worker.emptied() => {}
-            () = worker.follow(&mut stage, Stage::Now) => {
-                // What is under way ends visibly cut, not as if it were whole.
-                worker.timers.wake_all();
-                let _ = tokio::time::timeout(LAST_WORDS, worker.emptied()).await;
-            }
-        }
+        worker.obey(orders, accepting, &acknowledged).await;
         keeping.abort();
         tending.abort();
     });
 }
 
 impl Worker {
-    /// Waits until the door is at least at `stage`.
-    async fn follow(&self, stages: &mut watch::Receiver<Stage>, stage: Stage) {
-        // An error means that the door is gone: that is the last stage.
-        let reached = stages.wait_for(|now| *now >= stage).await.map(|now| *now);
-        self.stage.set(reached.unwrap_or(Stage::Now));
+    /// Carries out orders until the last connection has ended after it was told to go.
+    async fn obey(
+        self: &Rc<Self>,
+        mut orders: watch::Receiver<Orders>,
+        mut accepting: Accepting,
+        acknowledged: &watch::Sender<u64>,
+    ) {
+        let mut log: Option<Arc<LogSource>> = None;
+        loop {
+            let now = orders.borrow_and_update().clone();
+            self.stage.set(now.stage);
+            if !is_same(log.as_ref(), now.log.as_ref()) {
+                self.log.replace(now.log.as_ref().map(|source| source.end()));
+                log.clone_from(&now.log);
+            }
+            // Adopted before anything is accepted for it, and although no request may come.
+            self.view();
+            match now.stage {
+                Stage::Starting => {}
+                Stage::Running | Stage::Departing => accepting.follow(self, &now.listeners).await,
+                Stage::Draining | Stage::Now => {
+                    accepting.follow(self, &[]).await;
+                    self.timers.wake_all();
+                }
+            }
+            acknowledged.send_replace(now.number);
+            if now.stage == Stage::Now {
+                // What is under way ends visibly cut, not as if it were whole.
+                let _ = tokio::time::timeout(LAST_WORDS, self.emptied()).await;
+                return;
+            }
+            let may_end = now.stage >= Stage::Departing && accepting.is_nowhere();
+            tokio::select! {
+                changed = orders.changed() => if changed.is_err() {
+                    // The door is gone.
+                    self.stage.set(Stage::Now);
+                    self.timers.wake_all();
+                    let _ = tokio::time::timeout(LAST_WORDS, self.emptied()).await;
+                    return;
+                },
+                () = self.emptied(), if may_end => return,
+            }
+        }
     }
 
     async fn emptied(&self) {
@@ -298,23 +337,28 @@ impl Worker {
     }
 
     /// Counts a connection until what is returned is dropped.
-    pub(crate) fn open_connection(self: &Rc<Self>, listener: u16) -> Open {
+    pub(crate) fn open_connection(self: &Rc<Self>, limits: &Arc<Limits>) -> Open {
         self.open.set(self.open.get() + 1);
-        self.view().sheet.connection_opened(listener);
-        Open { worker: Rc::clone(self), listener }
+        self.view().sheet.connection_opened(limits.place);
+        Open { worker: Rc::clone(self), limits: Arc::clone(limits) }
     }
+}
+
+fn is_same(a: Option<&Arc<LogSource>>, b: Option<&Arc<LogSource>>) -> bool {
+    a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
 }
 
 /// A connection that is counted as open.
 pub(crate) struct Open {
     worker: Rc<Worker>,
-    listener: u16,
+    /// Keeps the listener's place from being given to another.
+    limits: Arc<Limits>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         let worker = &self.worker;
-        worker.view().sheet.connection_closed(self.listener);
+        worker.view().sheet.connection_closed(self.limits.place);
         worker.open.set(worker.open.get() - 1);
         if worker.open.get() == 0 {
             worker.closed.notify_one();

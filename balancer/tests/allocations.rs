@@ -9,7 +9,6 @@
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 
 use balancer::door::Capacity;
 use balancer::{Door, Stage, sample};
@@ -38,10 +37,11 @@ fn main() {
 
 async fn count() {
     let backend = start_backend();
-    let config = Arc::new(sample::door(1, &[backend]));
+    let config = sample::door(1, &[backend]);
     let sockets = balancer::sockets::Sockets::bind(&config.listeners, 1).expect("a free port");
     let capacity = Capacity { connections: vec![100], refused_per_worker: 1 };
-    let door = Door::start(config, sockets, Vec::new(), capacity).await.expect("a door");
+    let door = Door::start(config, sockets, None, capacity).await.expect("a door");
+    door.advance(balancer::Stage::Running);
     let key = BackendKey { pool: PoolName("app".into()), backend: BackendId("b0".into()) };
     door.roster().report(Report {
         key,

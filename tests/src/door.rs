@@ -141,6 +141,26 @@ impl TestDoor {
         &self.folder.path
     }
 
+    /// Writes another configuration into its file; the program reads it when it is told to.
+    pub fn configure(&self, configuration: &str) {
+        self.folder.write("tidegate.toml", configuration);
+    }
+
+    /// `tidegate reload` at the socket `admin.sock` of [`TestDoor::folder`]: exit code, standard
+    /// output and standard error.
+    #[track_caller]
+    pub fn reload(&self) -> impl Future<Output = (i32, String, String)> + use<> {
+        let mut command = Command::new(binary());
+        command.arg("reload").arg("--socket").arg(self.folder.path.join("admin.sock"));
+        within(START, async move {
+            let output = tokio::task::spawn_blocking(move || command.output());
+            let output = output.await.expect("no panic").expect("the program starts");
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let code = output.status.code().unwrap_or(-1);
+            (code, text(&output.stdout), text(&output.stderr))
+        })
+    }
+
     /// The process, for looking at its memory and descriptors.
     pub fn pid(&self) -> u32 {
         self.child.id()

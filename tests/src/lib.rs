@@ -19,6 +19,7 @@ pub mod backend;
 pub mod client;
 pub mod crowd;
 pub mod door;
+pub mod load;
 pub mod tidy;
 pub mod wire;
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use balancer::load::PoolLoad;
 use balancer::roster::{Member, Roster};
@@ -14,13 +14,14 @@ use policies::health::Verdict;
 use policies::membership::Stage;
 use policies::route::{Action, Location, Target};
 use scaler::demand::{Demand, DoorLoad};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::admin::Source;
 use crate::admin::view::{
     BackendState, BackendVerdict, BackendView, ConfigView, DemandView, ListenerView, PoolView,
     RouteView, StatusView,
 };
-use crate::app::Origin;
+use crate::admin::{ReloadError, Reloading, Source};
+use crate::app::{Order, Running};
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
 
@@ -28,11 +29,10 @@ use crate::telemetry::events::EventRing;
 pub struct DoorSource {
     roster: Arc<Roster>,
     telemetry: Arc<Telemetry>,
-    listeners: Vec<(Arc<str>, Vec<SocketAddr>)>,
-    origin: Origin,
-    hash: String,
+    running: watch::Receiver<Arc<Running>>,
+    orders: mpsc::Sender<Order>,
     is_stopping: Arc<AtomicBool>,
-    started: (Instant, SystemTime),
+    started: Instant,
 }
 
 impl DoorSource {
@@ -40,13 +40,15 @@ impl DoorSource {
     pub fn new(
         roster: Arc<Roster>,
         telemetry: Arc<Telemetry>,
-        listeners: Vec<(Arc<str>, Vec<SocketAddr>)>,
-        origin: Origin,
-        hash: String,
+        running: watch::Receiver<Arc<Running>>,
+        orders: mpsc::Sender<Order>,
         is_stopping: Arc<AtomicBool>,
     ) -> DoorSource {
-        let started = (Instant::now(), SystemTime::now());
-        DoorSource { roster, telemetry, listeners, origin, hash, is_stopping, started }
+        DoorSource { roster, telemetry, running, orders, is_stopping, started: Instant::now() }
+    }
+
+    fn running(&self) -> Arc<Running> {
+        Arc::clone(&self.running.borrow())
     }
 }
 
@@ -55,8 +57,9 @@ impl Source for DoorSource {
         let snapshot = self.roster.snapshot();
         let totals = self.telemetry.totals();
         let problems = self.ready().err().unwrap_or_default();
-        let since = self.started.1.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let listeners = self.listeners.iter().map(|(name, addresses)| ListenerView {
+        let running = self.running();
+        let since = running.since.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let listeners = running.listeners.iter().map(|(name, addresses)| ListenerView {
             name: name.to_string(),
             addresses: addresses.iter().map(SocketAddr::to_string).collect(),
             connections: totals.listeners.get(name).map_or(0, |listener| listener.open()),
@@ -65,14 +68,15 @@ impl Source for DoorSource {
             summary: String::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             site: snapshot.config.site.to_string(),
-            uptime_seconds: self.started.0.elapsed().as_secs(),
+            uptime_seconds: self.started.elapsed().as_secs(),
             is_ready: problems.is_empty(),
             problems,
             config: ConfigView {
-                file: self.origin.file.display().to_string(),
-                hash: self.hash.clone(),
+                file: running.origin.file.display().to_string(),
+                hash: running.hash.clone(),
                 since_unix_seconds: since.as_secs(),
-                last_error: None,
+                last_error: running.last_error.clone(),
+                needs_restart: running.needs_restart.clone(),
             },
             workers: snapshot.config.workers,
             listeners: listeners.collect(),
@@ -130,7 +134,20 @@ impl Source for DoorSource {
     }
 
     fn config(&self) -> String {
-        self.origin.effective.clone()
+        let running = self.running();
+        let notes = running.needs_restart.iter().map(|note| format!("# {note}\n"));
+        notes.collect::<String>() + &running.origin.effective
+    }
+
+    fn reload(&self) -> Reloading {
+        let (tell, told) = oneshot::channel();
+        let is_given = self.orders.try_send(Order::Reload(tell)).is_ok();
+        Box::pin(async move {
+            match is_given {
+                true => told.await.unwrap_or(Err(ReloadError::Busy)),
+                false => Err(ReloadError::Busy),
+            }
+        })
     }
 
     fn events(&self) -> Arc<EventRing> {

@@ -20,11 +20,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::telemetry::events::EventRing;
+pub use reload::{ReloadError, ReloadView, Reloading};
 use socket::UnixSocket;
 use view::{PoolView, RouteView, StatusView};
 
 mod answer;
 mod events;
+mod reload;
 mod respond;
 mod serve;
 mod socket;
@@ -41,7 +43,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// What operators may ask. The door has one implementation, the tests of this module another.
 ///
-/// Called on the control runtime for each request; none may wait.
+/// Called on the control runtime for each request; none may wait but a reload.
 pub trait Source: Send + Sync + 'static {
     /// How the door is; the summary is filled in here.
     fn status(&self) -> StatusView;
@@ -53,6 +55,8 @@ pub trait Source: Send + Sync + 'static {
     fn config(&self) -> String;
     /// The last things that changed.
     fn events(&self) -> Arc<EventRing>;
+    /// Reads the configuration again and takes it up.
+    fn reload(&self) -> Reloading;
     /// All metrics in the Prometheus text format.
     fn metrics(&self) -> String;
     /// Whether traffic should be sent here, or all the reasons why not.

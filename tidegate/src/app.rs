@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use balancer::access_log::{AccessLog, LogWriter, OpenError};
+use balancer::access_log::{AccessLogConfig, LogSource, LogWriter, OpenError};
 use balancer::config::DoorConfig;
 use balancer::door::Capacity;
 use balancer::load::DoorId;
@@ -21,19 +21,22 @@ use balancer::sockets::{BindError, Sockets};
 use balancer::{Door, Stage};
 use health::Monitor;
 use infra::dns;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::adapters::DoorSource;
-use crate::admin::{Addresses, Admin, AdminError, Bound};
+use crate::admin::{Addresses, Admin, AdminError, Bound, ReloadError, ReloadView};
 use crate::config::Config;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
 
 mod descriptors;
+mod reload;
 
 /// Messages that wait for the roster; senders wait when it is full, and none of them is a worker.
 const MAILBOX: usize = 1024;
+/// Orders that wait; further ones are refused.
+const ORDERS: usize = 8;
 /// For the last lines of the access log: a pipe that nobody reads must not keep the process.
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// Members that drain are looked at so often.
@@ -68,15 +71,49 @@ pub struct Origin {
     pub effective: String,
 }
 
+/// The configuration that runs, as it is told.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// Where it came from.
+    pub origin: Origin,
+    /// Of the effective text.
+    pub hash: String,
+    /// When it was taken up.
+    pub since: SystemTime,
+    /// Names of the listeners, and their real addresses.
+    pub listeners: Vec<(Arc<str>, Vec<SocketAddr>)>,
+    /// Why the last one that was offered is not in use.
+    pub last_error: Option<String>,
+    /// What the file says and holds only after a restart, one sentence each.
+    pub needs_restart: Vec<String>,
+}
+
+/// Something that an operator wants of a running door.
+#[derive(Debug)]
+pub enum Order {
+    /// To read the configuration again.
+    Reload(oneshot::Sender<Result<ReloadView, ReloadError>>),
+}
+
 /// A running door with everything around it.
 pub struct App {
     door: Door,
-    listeners: Vec<(Arc<str>, Vec<SocketAddr>)>,
+    running: watch::Sender<Arc<Running>>,
+    fixed: reload::Fixed,
     admin: Admin,
-    log: Option<LogWriter>,
+    log: Option<Log>,
     monitor: Monitor,
+    telemetry: Arc<Telemetry>,
+    orders: mpsc::Receiver<Order>,
     tasks: JoinSet<()>,
     is_stopping: Arc<AtomicBool>,
+}
+
+/// An access log that is written.
+struct Log {
+    config: AccessLogConfig,
+    writer: LogWriter,
+    source: Arc<LogSource>,
 }
 
 impl App {
@@ -92,20 +129,19 @@ impl App {
         events: Arc<EventRing>,
     ) -> Result<App, StartError> {
         let files = descriptors::raise_limit();
-        let log = config.observe.access_log.as_ref().map(LogWriter::start).transpose()?;
+        let log = config.observe.access_log.as_ref().map(Log::open).transpose()?;
         let (capacity, addresses) = descriptors::capacity(&config, files);
-        let door_config = Arc::new(config.door);
-        let logs = match (&log, &config.observe.access_log) {
-            (Some(writer), Some(settings)) => {
-                (0..door_config.workers).map(|_| AccessLog::new(settings, writer.ring())).collect()
+        let fixed = reload::Fixed::of(&config);
+        let source = log.as_ref().map(|log| Arc::clone(&log.source));
+        match open(config.door, &addresses, source, capacity).await {
+            Ok(opened) => {
+                let app = App::around(opened, fixed, log, origin, events);
+                app.door.advance(Stage::Running);
+                Ok(app)
             }
-            _ => Vec::new(),
-        };
-        match open(Arc::clone(&door_config), &addresses, logs, capacity).await {
-            Ok(opened) => Ok(App::around(opened, &door_config, log, origin, events)),
             Err(error) => {
                 if let Some(log) = log {
-                    log.stop(LAST_LINES);
+                    log.writer.stop(LAST_LINES);
                 }
                 Err(error)
             }
@@ -115,37 +151,44 @@ impl App {
     /// Checks, names, metrics and admin for a door that runs. Nothing in it can fail.
     fn around(
         opened: Opened,
-        door_config: &DoorConfig,
-        log: Option<LogWriter>,
+        fixed: reload::Fixed,
+        log: Option<Log>,
         origin: Origin,
         events: Arc<EventRing>,
     ) -> App {
         let Opened { bound, door, listeners } = opened;
-        let hash = format!("{:016x}", policies::rng::hash(origin.effective.as_bytes()));
-        let id = DoorId(Arc::clone(&door_config.site));
-        let telemetry = Telemetry::new(Arc::clone(door.registry()), events, id, &hash);
+        let running = Running::new(origin, listeners);
+        let snapshot = door.roster().snapshot();
+        let id = DoorId(Arc::clone(&snapshot.config.site));
+        let telemetry = Telemetry::new(Arc::clone(door.registry()), events, id, &running.hash);
         telemetry.install();
-        telemetry.set_access_log(log.as_ref().map(|log| Arc::clone(log.drops())));
+        telemetry.set_access_log(log.as_ref().map(|log| Arc::clone(log.writer.drops())));
 
         let is_stopping = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&telemetry).run());
-        let monitor = watch_backends(door.roster(), door_config.seed, &mut tasks);
+        let monitor = watch_backends(door.roster(), snapshot.config.seed, &mut tasks);
+        let running = watch::Sender::new(Arc::new(running));
+        let (give_order, orders) = mpsc::channel(ORDERS);
         let source = DoorSource::new(
             Arc::clone(door.roster()),
             Arc::clone(&telemetry),
-            listeners.clone(),
-            origin,
-            hash,
+            running.subscribe(),
+            give_order,
             Arc::clone(&is_stopping),
         );
         let admin = bound.serve(Arc::new(source));
-        App { door, listeners, admin, log, monitor, tasks, is_stopping }
+        App { door, running, fixed, admin, log, monitor, telemetry, orders, tasks, is_stopping }
     }
 
-    /// Names and real addresses of the listeners.
-    pub fn listeners(&self) -> &[(Arc<str>, Vec<SocketAddr>)] {
-        &self.listeners
+    /// What an operator wants next. Cancel-safe.
+    pub async fn next_order(&mut self) -> Option<Order> {
+        self.orders.recv().await
+    }
+
+    /// The configuration that runs.
+    pub fn running(&self) -> Arc<Running> {
+        Arc::clone(&self.running.borrow())
     }
 
     /// Where operators find it.
@@ -161,7 +204,7 @@ impl App {
     /// Opens the files of the access log again, after a rotation.
     pub fn reopen_logs(&self) {
         if let Some(log) = &self.log {
-            log.reopen();
+            log.writer.reopen();
         }
     }
 
@@ -169,6 +212,9 @@ impl App {
     /// true, or after `limit`, what is still running is cut.
     pub async fn stop(mut self, limit: Duration, mut hurry: watch::Receiver<bool>) {
         self.is_stopping.store(true, Ordering::Relaxed);
+        self.orders.close();
+        self.door.advance(Stage::Departing);
+        self.door.turn_away().await;
         self.door.advance(Stage::Draining);
         let stages = self.door.stages();
         let ended = self.door.ended();
@@ -184,8 +230,24 @@ impl App {
         self.tasks.shutdown().await;
         self.admin.stop().await;
         if let Some(log) = self.log {
-            log.stop(LAST_LINES);
+            log.writer.stop(LAST_LINES);
         }
+    }
+}
+
+impl Running {
+    fn new(origin: Origin, listeners: Vec<(Arc<str>, Vec<SocketAddr>)>) -> Running {
+        let hash = format!("{:016x}", policies::rng::hash(origin.effective.as_bytes()));
+        let (since, last_error, needs_restart) = (SystemTime::now(), None, Vec::new());
+        Running { origin, hash, since, listeners, last_error, needs_restart }
+    }
+}
+
+impl Log {
+    fn open(config: &AccessLogConfig) -> Result<Log, OpenError> {
+        let writer = LogWriter::start(config)?;
+        let source = writer.source(config.clone());
+        Ok(Log { config: config.clone(), writer, source })
     }
 }
 
@@ -198,9 +260,9 @@ struct Opened {
 
 /// The listeners last: a client that connects to a door that does not open is reset.
 async fn open(
-    config: Arc<DoorConfig>,
+    config: DoorConfig,
     addresses: &Addresses,
-    logs: Vec<AccessLog>,
+    log: Option<Arc<LogSource>>,
     capacity: Capacity,
 ) -> Result<Opened, StartError> {
     let bound = Bound::bind(addresses).await?;
@@ -211,7 +273,7 @@ async fn open(
     }
     let names = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
     let listeners = names.zip(sockets.addresses()).collect();
-    let started = Door::start(Arc::clone(&config), sockets, logs, capacity).await;
+    let started = Door::start(config, sockets, log, capacity).await;
     Ok(Opened { bound, door: started.map_err(StartError::Workers)?, listeners })
 }
 
@@ -268,7 +330,7 @@ fn inherited_sockets() -> Vec<std::net::TcpListener> {
 /// Tells whoever waits (a person, a test, systemd) where the door is open.
 pub fn announce(app: &App, file: &Path) -> String {
     let mut text = String::new();
-    for (name, addresses) in app.listeners() {
+    for (name, addresses) in &app.running().listeners {
         for address in addresses {
             text.push_str(&format!("listening name={name} address={address}\n"));
         }

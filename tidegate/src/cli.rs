@@ -44,6 +44,8 @@ pub enum Command {
     /// Ask the routing table
     #[command(subcommand)]
     Route(RouteCommand),
+    /// Have a running door read its configuration again, and print what changed
+    Reload(command::reload::Args),
     /// Show how a running door is
     Status(command::status::Args),
     /// Print what changed in a running door
@@ -96,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => command::schema::main(args),
         Command::Config(ConfigCommand::Show(args)) => command::config_show::main(args),
         Command::Route(RouteCommand::Explain(args)) => command::route_explain::main(args),
+        Command::Reload(args) => command::reload::main(args),
         Command::Status(args) => command::status::main(args),
         Command::Events(args) => command::events::main(args),
         Command::Backend(args) => command::backend::main(args),

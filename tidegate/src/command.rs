@@ -11,6 +11,7 @@ pub mod check;
 pub mod config_show;
 pub mod demo;
 pub mod events;
+pub mod reload;
 pub mod route_explain;
 pub mod run;
 pub mod schema;

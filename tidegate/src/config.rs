@@ -21,6 +21,7 @@ use problem::Problems;
 
 mod build;
 pub mod codes;
+mod diff;
 mod document;
 mod effective;
 mod include;
@@ -35,6 +36,7 @@ mod view;
 mod walk;
 
 pub use codes::Severity;
+pub use diff::diff;
 pub use problem::Problem;
 pub use reference::reference;
 pub use render::{render_json, render_styled, render_text};

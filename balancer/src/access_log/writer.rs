@@ -13,7 +13,7 @@ use rtrb::Consumer;
 
 use super::ring::CAPACITY;
 use super::target::Sink;
-use super::{AccessLogConfig, LogDrops, LogRing};
+use super::{AccessLog, AccessLogConfig, LogDrops, LogRing};
 
 /// Between two looks at the rings while little is in them.
 const POLL: Duration = Duration::from_millis(20);
@@ -27,6 +27,20 @@ pub struct LogWriter {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
     done: mpsc::Receiver<()>,
+}
+
+/// Gives each worker its end of a log.
+#[derive(Debug)]
+pub struct LogSource {
+    config: AccessLogConfig,
+    shared: Arc<Shared>,
+}
+
+impl LogSource {
+    /// One end, with a ring of its own. The ring is let go of when the end is dropped.
+    pub fn end(&self) -> AccessLog {
+        AccessLog::new(&self.config, self.shared.ring())
+    }
 }
 
 /// A target that could not be opened.
@@ -74,9 +88,12 @@ impl LogWriter {
 
     /// A ring for one worker. It is let go of when the worker drops it.
     pub fn ring(&self) -> LogRing {
-        let (ring, consumer) = LogRing::new(CAPACITY, Arc::clone(&self.shared.drops));
-        self.shared.new_rings().push(consumer);
-        ring
+        self.shared.ring()
+    }
+
+    /// Where workers get their ends, for lines as `config` says.
+    pub fn source(&self, config: AccessLogConfig) -> Arc<LogSource> {
+        Arc::new(LogSource { config, shared: Arc::clone(&self.shared) })
     }
 
     /// Opens the files of all targets again, after a rotation has renamed them (SIGUSR1). Returns
@@ -107,6 +124,12 @@ impl LogWriter {
 }
 
 impl Shared {
+    fn ring(&self) -> LogRing {
+        let (ring, consumer) = LogRing::new(CAPACITY, Arc::clone(&self.drops));
+        self.new_rings().push(consumer);
+        ring
+    }
+
     fn new_rings(&self) -> MutexGuard<'_, Vec<Consumer<u8>>> {
         self.new_rings.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,6 +23,8 @@ pub(crate) struct Http1Front {
     partial: bool,
     /// Whether the client shall see a reset.
     is_cut: bool,
+    /// The next request is the last one, whatever the client wants.
+    pub(crate) is_last: bool,
 }
 
 /// How the answer under way is framed.
@@ -54,6 +56,7 @@ impl Http1Front {
             keep_alive: true,
             partial: false,
             is_cut: false,
+            is_last: false,
         }
     }
 
@@ -114,7 +117,7 @@ impl Http1Front {
         let head = &exchange.head;
         self.body = Body::new(head.framing);
         self.version = head.version;
-        self.keep_alive = head.keep_alive;
+        self.keep_alive = head.keep_alive && !self.is_last;
         self.outgoing = Outgoing::Raw;
     }
 

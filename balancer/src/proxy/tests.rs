@@ -9,7 +9,6 @@ use std::sync::Arc;
 use health::Report;
 use policies::backend::{BackendId, BackendKey, PoolName};
 use policies::health::Verdict;
-use tokio::sync::watch;
 
 use super::{Entry, serve};
 use crate::config::DoorConfig;
@@ -18,7 +17,7 @@ use crate::front::memory::MemoryFront;
 use crate::http1::{Framing, Limits, parse_request};
 use crate::outcome::Outcome;
 use crate::roster::Roster;
-use crate::shared::{Shared, Stage};
+use crate::shared::Shared;
 use crate::stats::Registry;
 use crate::worker::Worker;
 
@@ -86,10 +85,9 @@ fn worker(config: DoorConfig) -> Rc<Worker> {
     let shared = Shared {
         snapshot: roster.published(),
         registry: Registry::new(),
-        stage: watch::Sender::new(Stage::Running),
-        refused_per_worker: 1,
+        refused_per_worker: 1.into(),
     };
-    Worker::new(0, Arc::new(shared), None)
+    Worker::new(0, Arc::new(shared))
 }
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -71,6 +71,11 @@ impl Registry {
         self.books().workers.insert(number, runtime);
     }
 
+    /// Worker `number` takes no more connections; how busy it is says nothing any longer.
+    pub fn forget_worker(&self, number: usize) {
+        self.books().workers.remove(&number);
+    }
+
     /// Everything counted until now. `now` decides about backends that left.
     pub fn totals(&self, now: Instant) -> Totals {
         let mut books = self.books();

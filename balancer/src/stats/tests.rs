@@ -269,6 +269,7 @@ fn listener(name: &str) -> ListenerConfig {
         idle_timeout: Duration::from_secs(60),
         allow: Vec::new(),
         deny: Vec::new(),
+        is_leaving: false,
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::reload;
 use super::respond::{self, Peer, Side};
 use super::{GRACE, MAX_CONNECTIONS, Source};
 
@@ -142,7 +143,12 @@ async fn connection<S>(
 {
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(respond::respond(&shared, peer, request).await) }
+        async move {
+            Ok::<_, Infallible>(match reload::is_asked(shared.side, &request) {
+                true => reload::answer(request.method(), peer, &*shared.source).await,
+                false => respond::respond(&shared, peer, request).await,
+            })
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -28,6 +28,10 @@ impl Fake {
 }
 
 impl Source for Fake {
+    fn reload(&self) -> Reloading {
+        Box::pin(async { Err(ReloadError::Invalid("error[TG0201]: two problems".to_owned())) })
+    }
+
     fn status(&self) -> StatusView {
         view::tests::well(self.state).0
     }

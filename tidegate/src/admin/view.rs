@@ -44,6 +44,9 @@ pub struct ConfigView {
     pub since_unix_seconds: u64,
     /// Why the last one that was offered is not in use.
     pub last_error: Option<String>,
+    /// What the file says and holds only after a restart, one sentence each.
+    #[serde(default)]
+    pub needs_restart: Vec<String>,
 }
 
 /// One listener.
@@ -227,6 +230,7 @@ pub(crate) mod tests {
                 hash: "abc123".into(),
                 since_unix_seconds: 1_795_165_589,
                 last_error: None,
+                needs_restart: Vec::new(),
             },
             workers: 2,
             listeners: vec![ListenerView {

@@ -36,6 +36,12 @@ pub(super) fn raise_limit() -> u64 {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
+    self::limit()
+}
+
+/// Descriptors that this process may have.
+pub(super) fn limit() -> u64 {
+    use rustix::process::{Resource, getrlimit};
     getrlimit(Resource::Nofile).current.unwrap_or(u64::from(u32::MAX))
 }
 

@@ -153,7 +153,7 @@ async fn open_door(configuration: &str) -> Result<App, String> {
 }
 
 fn address_of(app: &App) -> Option<SocketAddr> {
-    app.listeners().first().and_then(|(_, addresses)| addresses.first()).copied()
+    app.running().listeners.first().and_then(|(_, addresses)| addresses.first()).copied()
 }
 
 /// How long each part is shown.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::app::{App, Origin, announce};
+use crate::admin::{ReloadError, ReloadView};
+use crate::app::{App, Order, Origin, announce};
 use crate::cli::{ConfigFile, FAILED, INVALID_CONFIG};
 use crate::command::{complain, with_causes};
 use crate::config::{self, Config};
@@ -66,7 +67,7 @@ async fn carry(config: Config, origin: Origin, events: Arc<EventRing>) -> Result
         _ = terminate.recv() => return told_to_stop(),
         _ = interrupt.recv() => return told_to_stop(),
     };
-    let app = started.map_err(|error| with_causes(&error))?;
+    let mut app = started.map_err(|error| with_causes(&error))?;
     complain(&announce(&app, &file));
     // Not under systemd: nobody to tell, which is no failure.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -76,9 +77,11 @@ async fn carry(config: Config, origin: Origin, events: Arc<EventRing>) -> Result
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = reopen.recv() => app.reopen_logs(),
-            _ = reload.recv() => {
-                tracing::warn!("reload is not supported yet; restart the door for a new configuration");
-            }
+            _ = reload.recv() => drop(take_up(&mut app).await),
+            Some(order) = app.next_order() => match order {
+                // Who asked may have gone; the reload stands.
+                Order::Reload(asked) => drop(asked.send(take_up(&mut app).await)),
+            },
         }
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -94,6 +97,26 @@ async fn carry(config: Config, origin: Origin, events: Arc<EventRing>) -> Result
     hurry.send_replace(true);
     stopped.await;
     Ok(())
+}
+
+/// Reloads, and tells the service manager and standard error of it.
+async fn take_up(app: &mut App) -> Result<ReloadView, ReloadError> {
+    use sd_notify::NotifyState;
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
+    }
+    let result = app.reload().await;
+    match &result {
+        Ok(view) => {
+            complain(&view.warnings);
+            for note in &view.needs_restart {
+                tracing::warn!("{note}");
+            }
+        }
+        Err(error) => complain(&format!("{error}\nthe configuration stays as it was\n")),
+    }
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    result
 }
 
 /// Being told to stop is no failure, whatever was not open yet.

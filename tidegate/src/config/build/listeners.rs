@@ -83,6 +83,7 @@ fn listener(
         idle_timeout: timeouts.duration("idle").unwrap_or_default(),
         allow: access.allow,
         deny: access.deny,
+        is_leaving: false,
     }
 }
 

@@ -297,5 +297,6 @@ fn sticky(build: &mut Build<'_>, view: View<'_>, route: &str) -> Option<Sticky> 
         cookie: sticky.text("cookie").unwrap_or_default().into(),
         ttl: sticky.duration("ttl").unwrap_or_default(),
         key: files::key(build, sticky.own("key"), &path),
+        is_key_random: sticky.own("key").is_none(),
     })
 }

@@ -1,0 +1,422 @@
+//! Another configuration for a door that runs: whole or not at all, and nobody notices.
+//!
+//! `TIDEGATE_DRILL=1` runs the long forms (`make drills`).
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tests::backend::answer::Step;
+use tests::crowd::plain;
+use tests::load::{Load, Manner, plain_backend};
+use tests::{Answer, CEILING, End, TestBackend, TestClient, TestDoor, within};
+use tokio::net::TcpStream;
+
+const WORKERS: [usize; 2] = [1, 4];
+
+/// Rounds of a short form, and of a drill.
+fn rounds(short: usize, drill: usize) -> usize {
+    if std::env::var_os("TIDEGATE_DRILL").is_some() { drill } else { short }
+}
+
+/// Where a door listens that is not there yet: free a moment ago, and nobody else looks for ports
+/// so low above the ephemeral ones.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+struct Setup<'a> {
+    workers: usize,
+    /// Name and addresses.
+    listeners: &'a [(&'a str, String)],
+    /// Entries of `backends`.
+    backends: &'a [String],
+    /// Appended.
+    more: &'a str,
+}
+
+impl Setup<'_> {
+    fn text(&self) -> String {
+        let listener =
+            |(name, bind): &(&str, String)| format!("[listeners.{name}]\nbind = [{bind}]\n");
+        let listeners: String = self.listeners.iter().map(listener).collect();
+        format!(
+            "schema = 1\nworkers = {}\n[site]\nname = \"test\"\n{listeners}\
+             [admin]\nunix = \"admin.sock\"\n\
+             [pools.app]\nbackends = [{}]\n[pools.app.health]\npath = \"/healthz\"\n\
+             interval = \"50ms\"\nhealthy_after = 1\n{}",
+            self.workers,
+            self.backends.join(", "),
+            self.more
+        )
+    }
+}
+
+const ALL: &str =
+    "[[routes]]\nname = \"all\"\nmatch = { path_prefix = \"/\" }\nto = { pool = \"app\" }\n";
+
+fn entry(id: &str, address: SocketAddr) -> String {
+    format!("{{ id = \"{id}\", address = \"{address}\" }}")
+}
+
+fn web(address: &str) -> [(&'static str, String); 1] {
+    [("web", format!("\"{address}\""))]
+}
+
+/// A door with one listener on a free port, in front of these, and all of them take requests.
+async fn door(workers: usize, backends: &[String]) -> TestDoor {
+    let listeners = web("127.0.0.1:0");
+    let setup = Setup { workers, listeners: &listeners, backends, more: ALL };
+    let door = TestDoor::start(&setup.text()).await;
+    for backend in backends {
+        let id = backend.split('"').nth(1).unwrap();
+        door.logged(&format!("backend_in_rotation pool=app backend={id}")).await;
+    }
+    door
+}
+
+/// Reloads, which must go well, and returns what was printed.
+async fn reload(door: &TestDoor, configuration: &str) -> String {
+    door.configure(configuration);
+    let (code, out, err) = door.reload().await;
+    assert_eq!(code, 0, "{out}{err}");
+    out
+}
+
+#[track_caller]
+fn none_failed((answered, failures): (usize, Vec<String>), at_least: usize) {
+    assert!(
+        failures.is_empty(),
+        "{} failed: {:#?}",
+        failures.len(),
+        &failures[..failures.len().min(10)]
+    );
+    assert!(answered >= at_least, "only {answered}");
+}
+
+/// Round `n` of the changes: another weight, a member more or less, another route and timeout.
+fn variation(n: usize, workers: usize, addr: SocketAddr, all: &[SocketAddr]) -> String {
+    let mut backends =
+        vec![format!("{{ id = \"stays\", address = \"{}\", weight = {} }}", all[0], 1 + n % 5)];
+    if n.is_multiple_of(2) {
+        backends.push(entry("second", all[1]));
+    }
+    if !n.is_multiple_of(3) {
+        backends.push(entry("third", all[2]));
+    }
+    let extra = format!(
+        "[[routes]]\nname = \"extra-{}\"\nmatch = {{ path_prefix = \"/extra/{n}\" }}\n\
+         to = {{ pool = \"app\" }}\n[routes.timeouts]\ntotal = \"{}s\"\n",
+        n % 7,
+        10 + n
+    );
+    let more = if n.is_multiple_of(4) { ALL.to_owned() } else { extra + ALL };
+    Setup { workers, listeners: &web(&addr.to_string()), backends: &backends, more: &more }.text()
+}
+
+/// The configuration that the streams were opened under: their pool is gone after the first reload.
+fn with_streams(workers: usize, special: SocketAddr, all: &[SocketAddr]) -> String {
+    let streams = format!(
+        "[pools.special]\nbackends = [{}]\n[pools.special.health]\npath = \"/healthz\"\n\
+         interval = \"50ms\"\nhealthy_after = 1\n[[routes]]\nname = \"special\"\n\
+         match = {{ path_prefix = \"/special/\" }}\nto = {{ pool = \"special\" }}\n",
+        entry("special", special)
+    );
+    let backends = [entry("stays", all[0]), entry("second", all[1])];
+    let more = streams + ALL;
+    Setup { workers, listeners: &web("127.0.0.1:0"), backends: &backends, more: &more }.text()
+}
+
+const EVENT: &[u8] = b"5\r\nevent\r\n";
+
+/// Answers one request with an event stream, each event after a release, and others with an echo.
+async fn streaming(events: usize) -> TestBackend {
+    let special = TestBackend::start("special").await;
+    let head =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut steps = vec![Step::Write(head.into())];
+    for _ in 0..events {
+        steps.extend([Step::Hold, Step::Write(EVENT.to_vec())]);
+    }
+    steps.push(Step::Write(b"0\r\n\r\n".to_vec()));
+    special.answer_next(Answer::steps(steps));
+    special.answer(Answer::upgrade("websocket"));
+    special
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reloads_under_load_cost_no_request_and_cut_no_stream() {
+    let (count, each) = (rounds(12, 100), rounds(20, 600));
+    for workers in WORKERS {
+        let special = streaming(count).await;
+        let all: Vec<SocketAddr> = (0..3).map(|_| plain_backend()).collect();
+        let door = TestDoor::start(&with_streams(workers, special.addr(), &all)).await;
+        for backend in ["app backend=stays", "app backend=second", "special backend=special"] {
+            door.logged(&format!("backend_in_rotation pool={backend}")).await;
+        }
+        let addr = door.addr("web");
+        let mut events = door.client().await;
+        events.send("GET /special/events HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert_eq!(events.read_head().await.start, "HTTP/1.1 200 OK");
+        let mut socket = door.client().await;
+        let chat = "GET /special/chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+            Upgrade: websocket\r\n\r\n";
+        assert_eq!(socket.request(chat).await.status, 101);
+
+        let kept = Load::start(addr, 8, Manner::Kept, Duration::ZERO);
+        let fresh = Load::start(addr, 4, Manner::Fresh, Duration::ZERO);
+        for n in 1..=count {
+            let out = reload(&door, &variation(n, workers, addr, &all)).await;
+            assert!(out.contains(&format!("configuration {} runs", n + 1)), "{out}");
+            kept.goes_on(each).await;
+            fresh.goes_on(10).await;
+            let word = format!("round {n};");
+            socket.send(&word).await;
+            assert_eq!(socket.read_exact(word.len()).await, word.as_bytes());
+            special.release();
+            assert_eq!(events.read_exact(EVENT.len()).await, EVENT);
+        }
+        none_failed(kept.stop().await, count * each);
+        none_failed(fresh.stop().await, count * 10);
+        assert_eq!(events.read_exact(5).await, b"0\r\n\r\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_file_changes_nothing_and_says_why() {
+    for workers in WORKERS {
+        let backends = [entry("a", plain_backend())];
+        let door = door(workers, &backends).await;
+        let addr = door.addr("web");
+        let load = Load::start(addr, 4, Manner::Kept, Duration::ZERO);
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = taken.local_addr().unwrap().to_string();
+        let listeners = web(&addr.to_string());
+        let good = Setup { workers, listeners: &listeners, backends: &backends, more: ALL }.text();
+        let also = format!("[listeners.also]\nbind = [\"{taken}\"]\n[admin]");
+        for (text, code, words) in [
+            ("schema = 1\n[listeners.web\n".to_owned(), 78, vec!["error[TG0103]"]),
+            // All problems at once.
+            (
+                good.replace("prefix", "prefx").replace("bind", "bnid"),
+                78,
+                vec!["`path_prefx`", "`bnid`"],
+            ),
+            (good.replace("[admin]", &also), 1, vec!["listener `also`", "is in use"]),
+            (
+                good.clone() + "[observe]\naccess_log = { to = \"file:///nowhere/at/all.log\" }\n",
+                1,
+                vec!["/nowhere/at/all.log"],
+            ),
+        ] {
+            door.configure(&text);
+            let (status, out, err) = door.reload().await;
+            assert_eq!(status, code, "{out}{err}");
+            for word in words {
+                assert!(err.contains(word), "{word} in {err}");
+            }
+            assert!(err.ends_with("nothing was changed\n"), "{err}");
+            load.goes_on(20).await;
+        }
+        fs::remove_file(door.folder().join("tidegate.toml")).unwrap();
+        assert_eq!(door.reload().await.0, 78);
+        // The same by signal.
+        door.signal(Signal::HUP);
+        door.logged("the configuration stays as it was").await;
+        assert!(door.output().contains("reload_failed"), "{}", door.output());
+        load.goes_on(20).await;
+        none_failed(load.stop().await, 100);
+        assert!(reload(&door, &good).await.ends_with("configuration 2 runs\n"));
+        let again = reload(&door, &good).await;
+        assert_eq!(again, "reloaded, nothing differs: configuration 3 runs\n");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_reloads_as_well() {
+    let red = TestBackend::start("red").await;
+    let door = door(1, &[entry("red", red.addr())]).await;
+    let listeners = web(&door.addr("web").to_string());
+    let more = "[[routes]]\nname = \"own\"\nmatch = { path = \"/\" }\nrespond = { status = 200, body = \"new\" }\n";
+    let backends = [entry("red", red.addr())];
+    door.configure(&Setup { workers: 1, listeners: &listeners, backends: &backends, more }.text());
+    door.signal(Signal::HUP);
+    door.logged("config_reloaded").await;
+    assert_eq!(door.client().await.get("/").await.text(), "new");
+}
+
+#[tokio::test]
+async fn listeners_come_and_go_and_what_waits_in_a_queue_is_served() {
+    for workers in WORKERS {
+        let red = TestBackend::start("red").await;
+        let backends = [entry("red", red.addr())];
+        let door = door(workers, &backends).await;
+        let (old, new) = (door.addr("web"), free_address());
+        let text = |listeners: &[(&str, String)]| {
+            Setup { workers, listeners, backends: &backends, more: ALL }.text()
+        };
+        // A second address for the first listener, and a second listener in front of it.
+        let second = free_address();
+        let out = reload(
+            &door,
+            &text(&[("inner", format!("\"{new}\"")), ("web", format!("\"{old}\", \"{second}\""))]),
+        )
+        .await;
+        assert!(out.contains("added [listeners.inner]"), "{out}");
+        for addr in [old, new, second] {
+            assert_eq!(TestClient::connect(addr).await.get("/").await.text(), "red");
+        }
+        let mut kept = TestClient::connect(old).await;
+        assert_eq!(kept.get("/").await.text(), "red");
+        red.answer(Answer::text("late").held());
+        let mut running = TestClient::connect(old).await;
+        running.send(plain(0)).await;
+        red.received(5).await;
+
+        // The first one goes while clients wait in its queues: a stopped process accepts nothing.
+        door.signal(Signal::STOP);
+        let mut waiting = Vec::new();
+        for _ in 0..40 {
+            let mut client = TestClient::connect(old).await;
+            client.send(plain(0)).await;
+            waiting.push(client);
+        }
+        door.configure(&text(&[("inner", format!("\"{new}\""))]));
+        door.signal(Signal::HUP);
+        door.signal(Signal::CONT);
+        door.logged("generation=3").await;
+        let refused = async {
+            while TcpStream::connect(old).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(CEILING, refused).await;
+        red.release_all();
+        for client in waiting.iter_mut().chain([&mut running]) {
+            assert_eq!(client.read_response().await.text(), "late");
+        }
+        // What was open may still ask, and is told that this was the last time.
+        let mut last = kept.get("/").await;
+        if last.field("connection").is_none() {
+            last = kept.get("/").await;
+        }
+        assert_eq!(last.field("connection").as_deref(), Some("close"));
+        assert_eq!(kept.ended().await, End::Fin);
+        assert_eq!(TestClient::connect(new).await.get("/").await.text(), "late");
+        // And it can come back.
+        reload(&door, &text(&[("web", format!("\"{old}\""))])).await;
+        assert_eq!(TestClient::connect(old).await.get("/").await.text(), "late");
+    }
+}
+
+#[tokio::test]
+async fn what_needs_a_restart_is_named_and_the_rest_holds() {
+    let red = TestBackend::start("red").await;
+    let backends = [entry("red", red.addr())];
+    let door = door(1, &backends).await;
+    let listeners = web(&door.addr("web").to_string());
+    let text = Setup { workers: 2, listeners: &listeners, backends: &backends, more: ALL }.text();
+    let text = text.replace("name = \"test\"", "name = \"other\"").replace("admin.sock", "b.sock");
+    let out = reload(&door, &text).await;
+    for words in [
+        "changed the top of the file\n  - workers = 1\n  + workers = 2\n",
+        "needs a restart: `site.name` stays `test` until a restart; the file says `other`\n",
+        "needs a restart: `admin.unix` stays `admin.sock`",
+    ] {
+        assert!(out.contains(words), "{words} in\n{out}");
+    }
+    let head = door.client().await.get("/").await.head;
+    assert_eq!(head.field("via").as_deref(), Some("1.1 test"));
+}
+
+#[tokio::test]
+async fn the_access_log_moves_to_another_file() {
+    for workers in WORKERS {
+        let red = TestBackend::start("red").await;
+        let backends = [entry("red", red.addr())];
+        let door = door(workers, &backends).await;
+        let listeners = web(&door.addr("web").to_string());
+        for name in ["one.log", "two.log"] {
+            let path = door.folder().join(name);
+            let log = format!("[observe]\naccess_log = {{ to = \"file://{}\" }}\n", path.display());
+            let more = log + ALL;
+            let setup = Setup { workers, listeners: &listeners, backends: &backends, more: &more };
+            reload(&door, &setup.text()).await;
+            for _ in 0..20 {
+                assert_eq!(door.client().await.get("/").await.text(), "red");
+            }
+            let written = async {
+                while fs::read_to_string(&path).unwrap_or_default().lines().count() < 20 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            within(CEILING, written).await;
+        }
+        let first = fs::read_to_string(door.folder().join("one.log")).unwrap();
+        assert_eq!(first.lines().count(), 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_number_of_workers_changes_without_a_refused_connection() {
+    let backends = [entry("a", plain_backend())];
+    let door = door(1, &backends).await;
+    let addr = door.addr("web");
+    let listeners = web(&addr.to_string());
+    let fresh = Load::start(addr, 8, Manner::Fresh, Duration::ZERO);
+    let kept = Load::start(addr, 8, Manner::Kept, Duration::from_millis(20));
+    let threads = || fs::read_dir(format!("/proc/{}/task", door.pid())).unwrap().count();
+    for workers in [4, 1, 3, 2, 4, 1].into_iter().cycle().take(rounds(6, 20)) {
+        let setup = Setup { workers, listeners: &listeners, backends: &backends, more: ALL };
+        reload(&door, &setup.text()).await;
+        fresh.goes_on(rounds(60, 2_000)).await;
+        kept.goes_on(20).await;
+    }
+    none_failed(fresh.stop().await, rounds(360, 40_000));
+    none_failed(kept.stop().await, 120);
+    let setup = Setup { workers: 1, listeners: &listeners, backends: &backends, more: ALL };
+    reload(&door, &setup.text()).await;
+    // Those that were too many end with their last connection.
+    let gone = async {
+        while threads() > 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(CEILING, gone).await;
+}
+
+/// Resident memory in KiB.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn old_generations_are_freed() {
+    let backends = [entry("a", plain_backend())];
+    let door = door(2, &backends).await;
+    let listeners = web(&door.addr("web").to_string());
+    // Some hundred KiB for each generation, so that one that is kept shows.
+    let more = |n: usize| {
+        let route = |place: usize| {
+            format!(
+                "[[routes]]\nname = \"r{n}-{place}\"\nmatch = {{ path = \"/{place}\" }}\nto = {{ pool = \"app\" }}\n"
+            )
+        };
+        (0..300).map(route).collect::<String>() + ALL
+    };
+    let mut after = Vec::new();
+    for n in 0..rounds(45, 130) {
+        let more = more(n % 2);
+        let setup = Setup { workers: 2, listeners: &listeners, backends: &backends, more: &more };
+        reload(&door, &setup.text()).await;
+        assert_eq!(door.client().await.get("/").await.status, 200);
+        after.push(resident(door.pid()));
+    }
+    let (warm, last) = (after[29], after[after.len() - 1]);
+    assert!(last < warm + 2_048, "from {warm} to {last} KiB: {after:?}");
+}
