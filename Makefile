@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 KIT    := --manifest-path tests/bench/kit/Cargo.toml
 RATES  := tiny,log,workers,16k,1m,churn,rate
 
-.PHONY: help build check test demo bench bench-quick gates memory flat drills kit
+.PHONY: help build check test demo bench bench-quick gates memory flat reloads drills kit
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,8 +44,11 @@ flat: build ## ten minutes of load that nobody scrapes: the memory stays as it i
 	tests/bench/flat.py
 
 # Drills want a machine to themselves for minutes, so CI does not run them. Streaming is the first;
-# drills that kill, reload and upgrade a door under load join it as the door learns to survive them.
-drills: memory flat ## what is proved only under load
+# drills that kill and upgrade a door under load join it as the door learns to survive them.
+drills: memory flat reloads ## what is proved only under load
+
+reloads: ## a hundred reloads and twenty changes of `workers` under load
+	TIDEGATE_DRILL=1 $(CARGO) test --locked -p tests --test reload
 
 # The kit is outside the workspace, so that nothing above reaches it.
 kit: ## lints and tests of the benchmark itself
