@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::task::Poll;
 
+use policies::backend::PoolIndex;
+use policies::retry::{Again, Cause};
+
 use crate::config::{ListenerConfig, RouteConfig};
 use crate::exchange::Exchange;
 use crate::forward::Forwarding;
 use crate::front::Front;
-use crate::http1::Framing;
 use crate::outcome::Outcome;
 use crate::relay::{Broken, Deadlines, Down, Ended, LOOK_AFTER, Relay, Up};
 use crate::stats::BackendFault;
@@ -20,12 +22,14 @@ use crate::upstream::{Care, Lease, Upstream};
 use crate::view::View;
 use crate::worker::Worker;
 
-/// What an attempt needs besides the request.
+/// One request on its way through one route: what stays the same over its attempts.
 pub(crate) struct Passage<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) view: &'a View,
     pub(crate) listener: &'a ListenerConfig,
     pub(crate) route: &'a RouteConfig,
+    /// Where it may go, in order.
+    pub(crate) pools: &'a [PoolIndex],
     pub(crate) timer: &'a Timer,
     pub(crate) peer: IpAddr,
 }
@@ -34,9 +38,16 @@ pub(crate) struct Passage<'a> {
 pub(crate) struct Failed {
     /// How the request ends if nothing else is tried.
     pub(crate) outcome: Outcome,
-    /// Whether another backend may be tried: the request did not reach this one, or it may be
-    /// repeated; its body is still whole; and nothing of an answer is out.
-    pub(crate) may_move_on: bool,
+    /// What comes after it.
+    pub(crate) next: Next,
+}
+
+/// Whether a failed attempt is followed by another.
+pub(crate) enum Next {
+    /// If the budget and a backend allow it.
+    Maybe(Again),
+    /// It is: an answer was given up for it, so its place was taken first.
+    Taken(Lease),
 }
 
 impl Passage<'_> {
@@ -67,10 +78,11 @@ impl Passage<'_> {
                 }
                 Ok(Ended::Tunnel) => Ok(self.tunnel(front, exchange, upstream).await),
                 // It was closed while it was idle, which says nothing of the backend.
-                Err(Broken::Closed) if upstream.is_reused && may_be_sent_again(exchange) => {
+                Err(Broken::Closed) if upstream.is_reused && self.may_be_sent_again(exchange) => {
                     lease.0.sheet.failed(BackendFault::StaleConnection);
                     continue;
                 }
+                Err(Broken::GivenUp(next)) => Err(given_up(exchange, next)),
                 Err(broken) => self.judge(exchange, &lease, &upstream, &broken),
             };
         }
@@ -86,6 +98,8 @@ impl Passage<'_> {
         let look_at = self.worker.timers.after(LOOK_AFTER);
         let Deadlines { attempt, first_byte, total, .. } = deadlines;
         self.timer.set_at(attempt.min(first_byte).min(total).min(look_at));
+        let repeats = !exchange.kept.is_empty();
+        let keeps = self.keeps_body(exchange);
         let mut relay = Relay {
             worker: self.worker,
             front,
@@ -94,6 +108,8 @@ impl Passage<'_> {
             route: self.route,
             via: &self.view.via,
             timer: self.timer,
+            keeps,
+            takes_any: false,
             deadlines,
             max_body: self.route.max_body.or(self.listener.max_body).unwrap_or(u64::MAX),
             up: Up::Sending,
@@ -101,19 +117,26 @@ impl Passage<'_> {
             interim: 0,
             owed: 0,
             look_at,
+            repeats,
         };
-        std::future::poll_fn(|cx| relay.poll(cx)).await
+        loop {
+            let ended = std::future::poll_fn(|cx| relay.poll(cx)).await;
+            let Err(Broken::Unwanted(cause)) = ended else { return ended };
+            // The answer is given up only for a place elsewhere; else it is the best there is.
+            let again = self.again(relay.exchange, cause);
+            if let Some(next) = self.another(relay.exchange, again) {
+                return Err(Broken::GivenUp(next));
+            }
+            relay.takes_any = true;
+        }
     }
 
-    fn pool(&self, exchange: &Exchange) -> usize {
+    pub(crate) fn pool(&self, exchange: &Exchange) -> usize {
         usize::from(exchange.record.pool.unwrap_or_default())
     }
 
     fn reuse(&self, exchange: &Exchange, lease: &Lease) -> Option<Box<Upstream>> {
-        // A body that was sent once is not here to be sent again.
-        let is_bodiless = matches!(exchange.head.framing, Framing::None | Framing::Length(0));
-        let may_fail = is_bodiless && exchange.head.method.is_idempotent();
-        let care = if may_fail { Care::Repeatable } else { Care::Once };
+        let care = if self.may_fail(exchange) { Care::Repeatable } else { Care::Once };
         let config = self.view.pool_config(self.pool(exchange));
         lease.0.reuse(&config.upstream, self.worker.timers.now(), care)
     }
@@ -155,8 +178,13 @@ impl Passage<'_> {
             None => (Outcome::ConnectTimeout, BackendFault::ConnectTimeout),
         };
         lease.0.sheet.failed(fault);
-        let may_move_on = matches!(outcome, Outcome::ConnectFailed | Outcome::ConnectTimeout);
-        Err(Failed { outcome, may_move_on })
+        let again = match outcome {
+            Outcome::ConnectFailed | Outcome::ConnectTimeout => {
+                self.again(exchange, Cause::Connect)
+            }
+            _ => Again::Never,
+        };
+        Err(Failed { outcome, next: Next::Maybe(again) })
     }
 
     /// A session that is not bound to this backend yet is bound by the answer.
@@ -201,7 +229,11 @@ impl Passage<'_> {
             lease.0.latency.borrow_mut().observe(first_byte, now);
         }
         if record.attempts > 1 {
-            self.view.sheet.retried(record.pool.unwrap_or_default(), is_ok);
+            let has_helped = is_ok && !self.route.retries.on.has_status(record.status);
+            self.view.sheet.retried(record.pool.unwrap_or_default(), has_helped);
+            if record.is_paid && !has_helped {
+                self.budget(exchange).failed_again();
+            }
         }
     }
 
@@ -239,17 +271,20 @@ impl Passage<'_> {
             let reason = if let Broken::BadResponse(word) = broken { word } else { outcome.word() };
             tracing::debug!(pool = %key.pool, backend = %key.backend, reason, "attempt failed");
         }
-        let may_move_on = match broken {
-            Broken::Closed | Broken::HeadCut => may_be_sent_again(exchange),
-            Broken::TimedOut(Outcome::AttemptTimeout) => may_be_sent_again(exchange),
-            _ => false,
+        let again = match broken {
+            Broken::Closed | Broken::HeadCut => self.again(exchange, Cause::Reset),
+            Broken::TimedOut(Outcome::AttemptTimeout) => self.again(exchange, Cause::TooSlow),
+            _ => Again::Never,
         };
-        if may_move_on {
-            exchange.record.status = 0;
-            exchange.record.first_byte_us = None;
-        }
-        Err(Failed { outcome, may_move_on })
+        Err(Failed { outcome, next: Next::Maybe(again) })
     }
+}
+
+/// The answer was one that another backend may better, and a place there is taken.
+fn given_up(exchange: &mut Exchange, next: Lease) -> Failed {
+    exchange.record.status = 0;
+    exchange.record.first_byte_us = None;
+    Failed { outcome: Outcome::BadResponse, next: Next::Taken(next) }
 }
 
 /// The outcome and whose fault it is.
@@ -263,6 +298,8 @@ fn name(broken: &Broken, is_reused: bool) -> (Outcome, Option<BackendFault>) {
         Broken::ClientBody => (Outcome::ClientBodyBroken, None),
         Broken::BodyTooLarge => (Outcome::BodyTooLarge, None),
         Broken::TimedOut(outcome) => (*outcome, timeout_fault(*outcome)),
+        // `relay` and `attempt` act on these themselves.
+        Broken::Unwanted(_) | Broken::GivenUp(_) => (Outcome::BadResponse, None),
     }
 }
 
@@ -274,11 +311,4 @@ fn timeout_fault(outcome: Outcome) -> Option<BackendFault> {
         // Either side may be the silent one.
         _ => None,
     }
-}
-
-/// Whether the request may be sent twice (RFC 9110 §9.2.2) and can be: its body, if it has one, is
-/// still with the client, and so is the whole answer with the backend.
-fn may_be_sent_again(exchange: &Exchange) -> bool {
-    let record = &exchange.record;
-    exchange.head.method.is_idempotent() && !record.is_answering && !record.body_begun
 }

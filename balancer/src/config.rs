@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use health::config::HealthConfig;
 use ipnet::IpNet;
-use policies::backend::{Backend, PoolName};
+use policies::backend::{Backend, PoolIndex, PoolName};
 use policies::balance::{HashKey, Rule};
-use policies::route::Route;
+use policies::retry::RetryPolicy;
 use policies::route::normal::PathRules;
+use policies::route::{Action, Route};
 
 /// One generation of the whole data plane.
 #[derive(Debug, Clone)]
@@ -30,6 +31,17 @@ pub struct DoorConfig {
     pub routes: Vec<RouteConfig>,
     /// Seed of every die that the data plane rolls.
     pub seed: u64,
+}
+
+impl DoorConfig {
+    /// The budget of a pool's retries: the largest that a route to it names.
+    pub(crate) fn retry_permille(&self, pool: PoolIndex) -> u32 {
+        let routes = self.routes.iter().filter(|route| match &route.route.action {
+            Action::Forward(target) => target.pools().any(|one| one == pool),
+            Action::Redirect { .. } | Action::Respond { .. } => false,
+        });
+        routes.map(|route| route.retries.budget_permille).max().unwrap_or_default()
+    }
 }
 
 /// `[listeners.NAME]`
@@ -175,7 +187,7 @@ pub struct RouteConfig {
     /// Limits in time.
     pub timeouts: Timeouts,
     /// Which failures move on to another backend.
-    pub retries: Retries,
+    pub retries: RetryPolicy,
     /// Session cookie, if any.
     pub sticky: Option<Sticky>,
     /// Its place among those that wait.
@@ -227,13 +239,6 @@ pub struct Timeouts {
     pub total: Option<Duration>,
     /// No byte in either direction while bodies or a tunnel are under way.
     pub idle_stream: Duration,
-}
-
-/// `retries = { ... }`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retries {
-    /// Attempts beyond the first.
-    pub max: u32,
 }
 
 /// `sticky = { cookie, ttl }`: a signed cookie names the backend.

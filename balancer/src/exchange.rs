@@ -13,7 +13,7 @@ use crate::outcome::Outcome;
 use crate::timer::Millis;
 
 /// How many backends one request can have been to.
-pub(crate) const MAX_ATTEMPTS: usize = 8;
+pub(crate) const MAX_ATTEMPTS: usize = 11;
 
 /// Heads, buffers and the record of one request.
 pub(crate) struct Exchange {
@@ -45,6 +45,8 @@ pub(crate) struct Exchange {
     pub(crate) set_cookie: Option<String>,
     /// Slots that have been tried.
     pub(crate) tried: [u32; MAX_ATTEMPTS],
+    /// The request's body as far as it was read, while it is small enough to be sent again.
+    pub(crate) kept: Vec<u8>,
     /// What will be recorded.
     pub(crate) record: Record,
 }
@@ -79,8 +81,10 @@ pub(crate) struct Record {
     pub(crate) first_byte_us: Option<u32>,
     /// Part of the answer has gone to the client: nothing can be retried or refused any more.
     pub(crate) is_answering: bool,
-    /// Part of the request's body was read: it cannot be sent to another backend.
-    pub(crate) body_begun: bool,
+    /// Part of the request's body was read and is in `kept` no longer: it cannot be sent again.
+    pub(crate) is_body_gone: bool,
+    /// The attempt under way is a further one that the pool's budget has paid for.
+    pub(crate) is_paid: bool,
 }
 
 impl Exchange {
@@ -100,6 +104,7 @@ impl Exchange {
             response: ResponseHead::new(),
             set_cookie: None,
             tried: [u32::MAX; MAX_ATTEMPTS],
+            kept: Vec::new(),
             record: Record {
                 started: now,
                 started_ms: 0,
@@ -116,7 +121,8 @@ impl Exchange {
                 connect_us: None,
                 first_byte_us: None,
                 is_answering: false,
-                body_begun: false,
+                is_body_gone: false,
+                is_paid: false,
             },
         }
     }
@@ -127,6 +133,7 @@ impl Exchange {
         self.client = client;
         self.up.clear();
         self.down.clear();
+        self.kept.clear();
         let record = &mut self.record;
         if record.attempts > 0 {
             self.tried = [u32::MAX; MAX_ATTEMPTS];
@@ -137,7 +144,7 @@ impl Exchange {
         (record.status, record.outcome) = (0, Outcome::Ok);
         (record.bytes_in, record.bytes_out, record.attempts) = (0, 0, 0);
         (record.queue_us, record.connect_us, record.first_byte_us) = (None, None, None);
-        (record.is_answering, record.body_begun) = (false, false);
+        (record.is_answering, record.is_body_gone, record.is_paid) = (false, false, false);
     }
 
     /// Keeps the bytes that the parsed head points into.
@@ -155,7 +162,8 @@ impl Exchange {
     /// Gives back what a head of unusual size has taken.
     pub(crate) fn shrink(&mut self) {
         const KEPT: usize = 8 * 1024;
-        let buffers = [&mut self.bytes, &mut self.up, &mut self.down, &mut self.path];
+        let buffers =
+            [&mut self.bytes, &mut self.up, &mut self.down, &mut self.path, &mut self.kept];
         for buffer in buffers.into_iter().filter(|buffer| buffer.capacity() > KEPT) {
             *buffer = Vec::new();
         }
@@ -209,6 +217,11 @@ impl Exchange {
 
     pub(crate) fn slots_tried(&self) -> &[u32] {
         &self.tried[..usize::from(self.record.attempts).min(MAX_ATTEMPTS)]
+    }
+
+    /// Forgets which backends have been tried.
+    pub(crate) fn forget_tried(&mut self) {
+        self.tried = [u32::MAX; MAX_ATTEMPTS];
     }
 
     /// Notes one more attempt.

@@ -12,8 +12,8 @@ use policies::route::Action;
 
 use crate::admission::{Admission, admit, hash_key};
 use crate::answer::Answer;
-use crate::attempt::{self, Failed};
-use crate::config::{HeaderEdits, ListenerConfig, RouteConfig};
+use crate::attempt::{Failed, Next, Passage};
+use crate::config::{HeaderEdits, RouteConfig};
 use crate::exchange::Exchange;
 use crate::front::Front;
 use crate::http1::{Framing, Method};
@@ -22,7 +22,7 @@ use crate::refuse::{ALLOW, Refusal};
 use crate::sticky;
 use crate::timer::{Millis, Timer};
 use crate::upstream::Lease;
-use crate::view::{NoPick, View};
+use crate::view::NoPick;
 use crate::waiting::Waiting;
 use crate::worker::Worker;
 
@@ -52,8 +52,9 @@ pub(crate) async fn serve<F: Front>(
     let outcome = match admit(&view, exchange, listener, entry.peer) {
         Admission::Forward { route, pools } => {
             let route = &view.snapshot.config.routes[route];
-            let passage = Passage { worker, view: &view, listener, route, timer, entry };
-            passage.forward(front, exchange, pools).await
+            let peer = entry.peer;
+            let passage = Passage { worker, view: &view, listener, route, pools, timer, peer };
+            passage.forward(front, exchange).await
         }
         Admission::Redirect { status, location } => {
             let fields = [("location", location.as_slice())];
@@ -76,65 +77,41 @@ pub(crate) async fn serve<F: Front>(
     worker.finish(&view, exchange);
 }
 
-/// One request on its way through one route.
-struct Passage<'a> {
-    worker: &'a Worker,
-    view: &'a View,
-    listener: &'a ListenerConfig,
-    route: &'a RouteConfig,
-    timer: &'a Timer,
-    entry: Entry,
-}
-
 impl Passage<'_> {
     /// Picks and attempts until an answer is with the client, or nothing more may be tried.
-    async fn forward<F: Front>(
-        &self,
-        front: &mut F,
-        exchange: &mut Exchange,
-        pools: &[PoolIndex],
-    ) -> Outcome {
-        let mut last = None;
-        loop {
-            let lease = match self.pick(exchange, pools) {
+    async fn forward<F: Front>(&self, front: &mut F, exchange: &mut Exchange) -> Outcome {
+        let mut lease = match self.pick(exchange) {
+            Ok(lease) => lease,
+            // Boxed, like what follows a failure: it is rare, and would make every request's
+            // future larger.
+            Err(none) => match Box::pin(self.wait(front, exchange, none)).await {
                 Ok(lease) => lease,
-                // Boxed: it is rare, and would make every request's future larger.
-                Err(none) => match Box::pin(self.wait(front, exchange, pools, none)).await {
-                    Ok(lease) => lease,
-                    Err(ended @ (Outcome::ClientGone | Outcome::Stopped)) => break ended,
-                    Err(none) => break last.unwrap_or(none),
-                },
-            };
+                Err(ended) => return ended,
+            },
+        };
+        loop {
             exchange.attempt_at(lease.0.slot.id);
-            let passage = attempt::Passage {
-                worker: self.worker,
-                view: self.view,
-                listener: self.listener,
-                route: self.route,
-                timer: self.timer,
-                peer: self.entry.peer,
-            };
-            match passage.attempt(front, exchange, lease).await {
-                Ok(outcome) => break outcome,
-                Err(Failed { outcome, may_move_on }) => {
-                    let is_last = u32::from(exchange.record.attempts) > self.route.retries.max;
-                    if !may_move_on || is_last {
-                        break outcome;
+            lease = match self.attempt(front, exchange, lease).await {
+                Ok(outcome) => return outcome,
+                Err(Failed { next: Next::Taken(lease), .. }) => lease,
+                Err(Failed { outcome, next: Next::Maybe(again) }) => {
+                    match Box::pin(self.elsewhere(front, exchange, outcome, again)).await {
+                        Ok(lease) => lease,
+                        Err(ended) => return ended,
                     }
-                    last = Some(outcome);
                 }
-            }
+            };
         }
     }
 
     /// A place on a backend of the first pool that has one.
-    fn pick(&self, exchange: &mut Exchange, pools: &[PoolIndex]) -> Result<Lease, Outcome> {
+    pub(crate) fn pick(&self, exchange: &mut Exchange) -> Result<Lease, Outcome> {
         let now = self.worker.timers.now();
-        if let Some(lease) = self.pick_bound(exchange, pools) {
+        if let Some(lease) = self.pick_bound(exchange) {
             return Ok(lease);
         }
         let mut none = Outcome::NoHealthyBackend;
-        for pool in pools {
+        for pool in self.pools {
             // A further attempt is no new demand, unless another pool takes it.
             if exchange.record.attempts == 0 {
                 self.ask(exchange, *pool);
@@ -152,14 +129,13 @@ impl Passage<'_> {
     }
 
     /// A place that another request gives back, or that a new backend brings.
-    async fn wait<F: Front>(
+    pub(crate) async fn wait<F: Front>(
         &self,
         front: &mut F,
         exchange: &mut Exchange,
-        pools: &[PoolIndex],
         none: Outcome,
     ) -> Result<Lease, Outcome> {
-        let Passage { worker, view, route, timer, .. } = *self;
+        let Passage { worker, view, route, pools, timer, .. } = *self;
         let waiting = Waiting { worker, view, route, timer };
         let Some(home) = waiting.home(exchange, pools) else { return Err(none) };
         self.ask(exchange, home);
@@ -173,11 +149,11 @@ impl Passage<'_> {
 
     /// A place on the backend that a sticky cookie names, in whichever of the pools it is: a
     /// session does not move because an earlier pool has room again.
-    fn pick_bound(&self, exchange: &mut Exchange, pools: &[PoolIndex]) -> Option<Lease> {
+    fn pick_bound(&self, exchange: &mut Exchange) -> Option<Lease> {
         let sticky = self.route.sticky.as_ref()?;
         let name = sticky::named_backend(exchange, sticky, self.worker.unix_seconds())?;
         let find = |pool: &PoolIndex| Some((*pool, self.view.named(usize::from(pool.0), &name)?));
-        let (pool, local) = pools.iter().find_map(find)?;
+        let (pool, local) = self.pools.iter().find_map(find)?;
         if local.slot.queue.is_waited_for() {
             return None;
         }

@@ -7,19 +7,24 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use policies::retry::Cause;
+
 use crate::answer::Answer;
 use crate::body::Body;
 use crate::config::RouteConfig;
 use crate::exchange::Exchange;
 use crate::front::Front;
-use crate::http1::encode_chunk_head;
 use crate::http1::parse_response;
 use crate::http1::{Framing, Limits};
 use crate::outcome::Outcome;
 use crate::timer::{Millis, Timer};
-use crate::upstream::Upstream;
+use crate::upstream::{Lease, Upstream};
 use crate::window::{CAPACITY, Window};
 use crate::worker::Worker;
+
+mod up;
+
+pub(crate) use up::{KEPT_MOST, Up};
 
 /// An answer that this request cannot have: a 101 without an upgrade, interim answers without end.
 const UNASKED: &str = "unasked_status";
@@ -41,7 +46,6 @@ pub(crate) enum Ended {
 }
 
 /// How an attempt ended otherwise.
-#[derive(Debug)]
 pub(crate) enum Broken {
     /// The backend closed or reset before the first byte of an answer.
     Closed,
@@ -59,6 +63,11 @@ pub(crate) enum Broken {
     BodyTooLarge,
     /// A limit in time, named by its outcome.
     TimedOut(Outcome),
+    /// The head of its answer is whole and says that another backend may do better. Polled again
+    /// the relay goes on from there.
+    Unwanted(Cause),
+    /// Such an answer was given up, for a place at another backend.
+    GivenUp(Lease),
 }
 
 /// When the limits in time are reached, in the worker's milliseconds.
@@ -80,6 +89,10 @@ pub(crate) struct Relay<'a, F: Front> {
     pub(crate) route: &'a RouteConfig,
     pub(crate) via: &'a [u8],
     pub(crate) timer: &'a Timer,
+    /// Whether the request's body is to be kept, so that it can be sent again.
+    pub(crate) keeps: bool,
+    /// Whether an answer is passed on even if another backend may have a better one.
+    pub(crate) takes_any: bool,
     pub(crate) deadlines: Deadlines,
     pub(crate) max_body: u64,
     pub(crate) up: Up,
@@ -89,20 +102,12 @@ pub(crate) struct Relay<'a, F: Front> {
     pub(crate) owed: usize,
     /// When to begin to look whether the client is still there.
     pub(crate) look_at: Millis,
+    /// The body as far as it was kept is to be sent first.
+    pub(crate) repeats: bool,
 }
 
 /// Most requests are over by then, and to look costs a new connection two system calls.
 pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(1);
-
-/// The request's way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Up {
-    Sending,
-    Flushing,
-    Done,
-    /// The backend takes no more; its answer may still come.
-    Stopped,
-}
 
 /// The answer's way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,72 +190,6 @@ impl<F: Front> Relay<'_, F> {
         self.set_timer();
     }
 
-    fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
-        while matches!(self.up, Up::Sending | Up::Flushing) {
-            match self.upstream.wire.poll_flush(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Err(_)) => self.up = Up::Stopped,
-                Poll::Ready(Ok(())) if self.up == Up::Flushing => self.up = Up::Done,
-                Poll::Ready(Ok(())) => {
-                    let worker = self.worker;
-                    let mut window = worker.window.borrow_mut();
-                    window.clear();
-                    match self.front.poll_pull(cx, &mut window, worker.read_limit()) {
-                        Poll::Ready(Ok(())) => self.push_up(cx, &mut window)?,
-                        Poll::Ready(Err(_)) => return Err(Broken::ClientBody),
-                        Poll::Pending => {
-                            self.send_head_alone(cx);
-                            return Ok(());
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Part of the body is not here yet: the backend shall have the head meanwhile.
-    fn send_head_alone(&mut self, cx: &mut Context<'_>) {
-        if !self.exchange.up.is_empty() {
-            if self.upstream.wire.send(cx, &self.exchange.up).is_err() {
-                self.up = Up::Stopped;
-            }
-            self.exchange.up.clear();
-        }
-    }
-
-    fn push_up(&mut self, cx: &mut Context<'_>, window: &mut Window) -> Result<(), Broken> {
-        let record = &mut self.exchange.record;
-        record.bytes_in += window.len() as u64;
-        if record.bytes_in > self.max_body {
-            return Err(Broken::BodyTooLarge);
-        }
-        let is_last = self.front.is_pulled();
-        let is_all_of_it = is_last && !record.body_begun;
-        record.body_begun |= !window.is_empty();
-        if self.exchange.head.framing == Framing::Chunked {
-            frame(window, is_last, self.front.request_trailers());
-        }
-        let head = &mut self.exchange.up;
-        let sent = if head.is_empty() || window.prepend(head) {
-            self.upstream.wire.send(cx, window.data())
-        } else {
-            let sent = self.upstream.wire.send(cx, head);
-            sent.and_then(|()| self.upstream.wire.send(cx, window.data()))
-        };
-        head.clear();
-        self.up = match sent {
-            Err(_) => Up::Stopped,
-            Ok(()) if !is_last => Up::Sending,
-            Ok(()) if self.upstream.wire.is_flushed() => Up::Done,
-            Ok(()) => Up::Flushing,
-        };
-        if !is_all_of_it {
-            self.note_progress();
-        }
-        Ok(())
-    }
-
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ended, Broken>> {
         loop {
             match self.down {
@@ -322,6 +261,13 @@ impl<F: Front> Relay<'_, F> {
         let status = self.exchange.response.status;
         if status == 101 && !self.may_upgrade(&window.data()[..length]) {
             return Err(Broken::BadResponse(UNASKED));
+        }
+        if let Some(cause) = Cause::of_status(status)
+            && !self.takes_any
+        {
+            self.note_answer(status);
+            self.upstream.wire.stash(window.data());
+            return Err(Broken::Unwanted(cause));
         }
         self.encode_head(&window.data()[..length]);
         window.skip(length);
@@ -448,21 +394,4 @@ impl<F: Front> Relay<'_, F> {
         let down = &mut self.exchange.down;
         self.front.push(cx, down, window, end).map_err(|_| Broken::ClientGone)
     }
-}
-
-/// Puts a chunk's frame around what is in the window, and the end behind it.
-fn frame(window: &mut Window, is_last: bool, trailers: &[u8]) {
-    let mut size = [0; 20];
-    let mut fits = true;
-    if !window.is_empty() {
-        let digits = encode_chunk_head(window.len(), &mut size);
-        fits &= window.prepend(&size[..digits]) && window.append(b"\r\n");
-    }
-    if is_last {
-        // Trailers of a request are rare and bounded by the codec; those that do not fit behind
-        // a full window are left out, which RFC 9110 §6.5.2 allows an intermediary to do.
-        let trailers = if trailers.len() < crate::window::TAILROOM / 2 { trailers } else { b"" };
-        fits &= window.append(b"0\r\n") && window.append(trailers) && window.append(b"\r\n");
-    }
-    debug_assert!(fits, "the window keeps room for a chunk's frame");
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use health::config::{HealthConfig, ProbeKind};
 use policies::backend::{Address, Backend, BackendId, Origin, PoolIndex, PoolName};
 use policies::balance::{HashKey, Rule};
+use policies::retry::RetryPolicy;
 use policies::route::normal::PathRules;
 use policies::route::{Action, Matcher, Route, Target};
 
 use crate::config::{
     DoorConfig, ForwardedStyle, HeaderEdits, ListenerConfig, PoolConfig, Priority, QueueConfig,
-    Retries, RouteConfig, Timeouts, UpstreamConfig,
+    RouteConfig, Timeouts, UpstreamConfig,
 };
 
 /// A door on a free loopback port in front of `backends`.
@@ -104,7 +105,7 @@ fn route() -> RouteConfig {
             total: None,
             idle_stream: Duration::from_secs(300),
         },
-        retries: Retries { max: 1 },
+        retries: RetryPolicy::default(),
         sticky: None,
         priority: Priority::Normal,
     }

@@ -14,6 +14,7 @@ use policies::backend::BackendKey;
 use policies::balance::Picker;
 use policies::route::RouteTable;
 
+use crate::budget::Budget;
 use crate::config::DoorConfig;
 use crate::queue::Queue;
 use crate::stats::Layout;
@@ -45,6 +46,8 @@ pub struct PoolView {
     pub members: Vec<Arc<Slot>>,
     /// Requests that wait for one of them.
     pub queue: Arc<Queue>,
+    /// What its retries are paid from. Outlives snapshots, like the slots.
+    pub budget: Arc<Budget>,
 }
 
 /// What all workers share about one backend, exactly. Padded, because every request writes it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use policies::balance::{Candidates, Turn};
 use policies::rng::Rng;
+use tokio::time::Instant;
 
 use crate::config::PoolConfig;
 use crate::exchange::Exchange;
@@ -29,6 +30,8 @@ pub(crate) struct View {
 
 struct LocalPool {
     turn: RefCell<Turn>,
+    /// Arrivals in `sheet` that the pool's budget knows of.
+    reported: Cell<u64>,
     /// By place among the eligible.
     locals: Vec<Rc<SlotLocal>>,
 }
@@ -79,6 +82,7 @@ impl View {
                 || turn(place),
                 |view| RefCell::new(view.pools[place].turn.borrow().clone()),
             ),
+            reported: Cell::new(same.map_or(0, |view| view.pools[place].reported.get())),
             locals: pool.eligible.iter().map(|slot| Rc::clone(&locals[&slot.id])).collect(),
         });
         let via = format!("via: 1.1 {}\r\n", snapshot.config.site).into_bytes().into();
@@ -124,6 +128,15 @@ impl View {
             candidates.passed = Some(index);
         }
         Err(NoPick::NoneFree)
+    }
+
+    /// Lets the budgets of all pools know how many requests came since the last time. Once a second.
+    pub(crate) fn report_arrivals(&self, now: Instant) {
+        let pools = self.snapshot.pools.iter().zip(&self.pools);
+        for ((pool, local), place) in pools.zip(0..=u16::MAX) {
+            let arrivals = self.sheet.arrivals(place);
+            pool.budget.report(arrivals - local.reported.replace(arrivals), now);
+        }
     }
 
     /// The number of this request among those that the route splits.

@@ -376,6 +376,7 @@ async fn keep_house(worker: Rc<Worker>) {
         worker.timers.read_clock();
         let now = worker.timers.now();
         let view = worker.view();
+        view.report_arrivals(worker.timers.last_reading());
         let locals = worker.locals.borrow();
         for (config, pool) in view.members() {
             for slot in &pool.members {

@@ -131,6 +131,17 @@ pub enum Target {
     },
 }
 
+impl Target {
+    /// Every pool that may get a request, in the order written; one may come more than once.
+    pub fn pools(&self) -> impl Iterator<Item = PoolIndex> {
+        let (pools, arms): (&[PoolIndex], &[Arm]) = match self {
+            Target::Waterfall(pools) => (pools, &[]),
+            Target::Split { arms, .. } => (&[], arms),
+        };
+        pools.iter().chain(arms.iter().flat_map(|arm| &arm.to)).copied()
+    }
+}
+
 /// Where a redirect leads. Placeholders are resolved per request by the balancer.
 #[derive(Debug, Clone)]
 pub enum Location {

@@ -46,6 +46,7 @@ impl State {
             eligible,
             members: slots.chain(self.slots.finishing_in(&config.name)).cloned().collect(),
             queue: self.slots.queue(&config.name),
+            budget: self.budget(&config.name),
         }
     }
 

@@ -9,13 +9,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use health::Report;
-use policies::backend::{Address, Backend, BackendKey, PoolName};
+use policies::backend::{Address, Backend, BackendKey, PoolIndex, PoolName};
 use policies::health::Verdict;
 use policies::membership::{Change, Membership, Rejected, Stage};
 use policies::route::RouteTable;
 
 use super::slots::Slots;
 use super::{Member, Name};
+use crate::budget::Budget;
 use crate::config::DoorConfig;
 use crate::snapshot::Slot;
 use crate::stats::Layout;
@@ -30,6 +31,8 @@ pub(super) struct State {
     /// One per member.
     standings: BTreeMap<BackendKey, Standing>,
     pub(super) slots: Slots,
+    /// Of every pool that is configured.
+    budgets: BTreeMap<PoolName, Arc<Budget>>,
 }
 
 /// What the membership does not know of a member.
@@ -53,8 +56,10 @@ impl State {
             membership: Membership::default(),
             standings: BTreeMap::new(),
             slots: Slots::default(),
+            budgets: BTreeMap::new(),
             config,
         };
+        state.match_budgets();
         state.reconcile();
         state
     }
@@ -64,7 +69,24 @@ impl State {
         self.layout = Layout::new(&config);
         self.generation += 1;
         self.config = config;
+        self.match_budgets();
         self.reconcile();
+    }
+
+    /// Gives each pool a budget, the one it had if it had one.
+    fn match_budgets(&mut self) {
+        let mut known = std::mem::take(&mut self.budgets);
+        for (pool, place) in self.config.pools.iter().zip((0..=u16::MAX).map(PoolIndex)) {
+            let permille = self.config.retry_permille(place);
+            let kept = known.remove(&pool.name).inspect(|budget| budget.set_permille(permille));
+            let budget = kept.unwrap_or_else(|| Arc::new(Budget::new(permille)));
+            self.budgets.insert(pool.name.clone(), budget);
+        }
+    }
+
+    /// The budget of a configured pool.
+    pub(super) fn budget(&self, pool: &PoolName) -> Arc<Budget> {
+        Arc::clone(&self.budgets[pool])
     }
 
     pub(super) fn change(&mut self, change: Change) -> Result<(), Rejected> {

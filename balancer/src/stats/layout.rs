@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use policies::route::{Action, Target};
+use policies::route::Action;
 
 use super::histogram::CELLS as HISTOGRAM;
 use super::totals::{NONE, Protocol, RequestKey, Totals};
@@ -209,10 +209,7 @@ impl Layout {
 /// Every pool that the route may send a request to, once each.
 fn pools_of(route: &RouteConfig) -> Box<[u16]> {
     let mut pools: Vec<u16> = match &route.route.action {
-        Action::Forward(Target::Waterfall(pools)) => pools.iter().map(|pool| pool.0).collect(),
-        Action::Forward(Target::Split { arms, .. }) => {
-            arms.iter().flat_map(|arm| &arm.to).map(|pool| pool.0).collect()
-        }
+        Action::Forward(target) => target.pools().map(|pool| pool.0).collect(),
         Action::Redirect { .. } | Action::Respond { .. } => Vec::new(),
     };
     pools.sort_unstable();

@@ -96,6 +96,12 @@ impl Sheet {
         self.add(self.layout.pool(pool) + pool::ARRIVED, 1);
     }
 
+    /// Requests that wanted a backend of `pool` so far.
+    pub fn arrivals(&self, pool: u16) -> u64 {
+        let cells = self.slice(self.layout.pool(pool) + pool::ARRIVED, 1);
+        cells.first().map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+
     /// `pool` could not take a request that had arrived, and it moves on to the next pool of its
     /// waterfall. Where it moves no further, [`Sheet::finished`] counts the refusal itself.
     pub fn refused(&self, pool: u16) {

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use health::config::{HealthConfig, ProbeKind};
 use policies::backend::{BackendId, BackendKey, PoolIndex, PoolName};
 use policies::balance::{HashKey, Rule};
+use policies::retry::RetryPolicy;
 use policies::route::normal::PathRules;
 use policies::route::{Action, Arm, Location, Matcher, Route, Target};
 
 use super::*;
 use crate::config::{
     DoorConfig, ForwardedStyle, HeaderEdits, ListenerConfig, PoolConfig, Priority, QueueConfig,
-    Retries, RouteConfig, Timeouts, UpstreamConfig,
+    RouteConfig, Timeouts, UpstreamConfig,
 };
 use crate::outcome::Outcome;
 
@@ -316,7 +317,7 @@ fn route(name: &str, action: Action) -> RouteConfig {
             total: None,
             idle_stream: second,
         },
-        retries: Retries { max: 1 },
+        retries: RetryPolicy::default(),
         sticky: None,
         priority: Priority::Normal,
     }

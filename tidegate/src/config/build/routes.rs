@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use balancer::config::{
-    HeaderEdits, PoolConfig, Priority, Retries, Rewrite, RouteConfig, Sticky, Timeouts,
-};
+use balancer::config::{HeaderEdits, PoolConfig, Priority, Rewrite, RouteConfig, Sticky, Timeouts};
 use policies::backend::PoolIndex;
+use policies::retry::{Cause, Causes, Methods, RetryPolicy};
 use policies::route::{Action, Location, Matcher, Route};
 
 use super::references::target;
@@ -100,7 +99,7 @@ fn route(
         request_headers: edits(build, headers.view("request"), true),
         response_headers: edits(build, headers.view("response"), false),
         timeouts: timeouts(build, view.view("timeouts").or(defaults.view("timeouts"))),
-        retries: Retries { max: retries.integer("max").unwrap_or_default() },
+        retries: retry_policy(retries),
         sticky: sticky(build, view, name),
         priority: priority(view),
     }
@@ -174,7 +173,7 @@ pub(super) fn maintenance_of_site() -> RouteConfig {
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
         timeouts: limits(nothing),
-        retries: Retries { max: 0 },
+        retries: RetryPolicy { max: 0, budget_permille: 0, ..RetryPolicy::default() },
         sticky: None,
         priority: Priority::Normal,
     }
@@ -266,6 +265,30 @@ fn limits(view: View<'_>) -> Timeouts {
         first_byte: view.duration("first_byte").unwrap_or_default(),
         total: view.duration("total"),
         idle_stream: view.duration("idle_stream").unwrap_or_default(),
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 1000, see the key
+fn retry_policy(view: View<'_>) -> RetryPolicy {
+    let causes = view.texts("on", |word| match word {
+        "connect_failure" => Some(Cause::Connect),
+        "reset_before_headers" => Some(Cause::Reset),
+        status => status.parse().ok().and_then(Cause::of_status),
+    });
+    let on = match view.given("on") {
+        Some(_) => causes.into_iter().fold(Causes::NONE, Causes::with),
+        None => Causes::ALL,
+    };
+    let methods = match view.given("methods") {
+        Some(_) => Methods::Named(view.texts("methods", |method| Some(method.into()))),
+        None => Methods::Idempotent,
+    };
+    RetryPolicy {
+        max: view.integer("max").unwrap_or_default(),
+        on,
+        methods,
+        budget_permille: (view.share("budget").unwrap_or_default() * 10.0).round() as u32,
+        other_backend: view.flag("other_backend"),
     }
 }
 

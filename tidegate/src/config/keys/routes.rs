@@ -170,7 +170,7 @@ pub(crate) static TIMEOUTS: Shape = Shape {
 pub(crate) static RETRIES: Shape = Shape {
     keys: &[
         key("max", Kind::Integer(0, 10), "Attempts beyond the first.").or("1"),
-        later(
+        key(
             "on",
             Kind::List(&Kind::Word(&[
                 word("connect_failure"),
@@ -179,11 +179,23 @@ pub(crate) static RETRIES: Shape = Shape {
                 word("503"),
                 word("504"),
             ])),
-            "Failures that are tried again.",
-        ),
-        later("methods", Kind::List(&Kind::Method), "Methods that are tried again."),
-        later("budget", Kind::Share(100), "Retries as a share of the requests in flight."),
-        later("other_backend", Kind::Flag, "Never the same backend again.").or("true"),
+            "Failures that are tried again. What `timeouts.attempt` ends always is.",
+        )
+        .or("[\"connect_failure\", \"reset_before_headers\", \"502\", \"503\", \"504\"]"),
+        key(
+            "methods",
+            Kind::List(&Kind::Method),
+            "Methods that are tried again although a backend may have got the request; one that \
+             is not idempotent only with an `Idempotency-Key`.",
+        )
+        .or_else("the idempotent ones"),
+        key(
+            "budget",
+            Kind::Share(100),
+            "Such retries as a share of the pool's requests, beside three a second.",
+        )
+        .or("10%"),
+        key("other_backend", Kind::Flag, "Never the same backend again.").or("true"),
     ],
 };
 

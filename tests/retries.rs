@@ -1,0 +1,206 @@
+//! What is tried again, what is not, and what it costs the backends.
+
+use tests::backend::answer::Step;
+use tests::crowd::{crowd, plain};
+use tests::door::one_pool;
+use tests::{Answer, TestBackend, TestDoor};
+
+const WORKERS: [usize; 2] = [1, 4];
+
+fn with_retries(backends: &[&TestBackend], workers: usize, retries: &str) -> String {
+    one_pool(backends, workers) + &format!("retries = {{ {retries} }}\n")
+}
+
+fn request(method: &str, fields: &str, body: &str) -> String {
+    let length = match body {
+        "" => String::new(),
+        body => format!("Content-Length: {}\r\n", body.len()),
+    };
+    format!("{method} / HTTP/1.1\r\nHost: x\r\n{fields}{length}\r\n{body}")
+}
+
+async fn pair() -> (TestBackend, TestBackend) {
+    (TestBackend::start("red").await, TestBackend::start("blue").await)
+}
+
+#[tokio::test]
+async fn an_answer_that_another_backend_may_better_is_given_up_for_it() {
+    for workers in WORKERS {
+        for status in [502, 503, 504] {
+            let (red, blue) = pair().await;
+            red.answer(Answer::status(status));
+            let door = TestDoor::in_front_of(&[&red, &blue], workers).await;
+            for method in ["GET", "DELETE", "PUT"] {
+                for _ in 0..6 {
+                    let mut client = door.client().await;
+                    let response = client.request(request(method, "", "")).await;
+                    assert_eq!(response.text(), "blue", "{method} {status}");
+                }
+            }
+            assert!(red.request_count() > 0, "{status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_better_one_reaches_the_client_whole() {
+    let (red, blue) = pair().await;
+    let body = "x".repeat(100_000);
+    for backend in [&red, &blue] {
+        backend.answer(Answer::full(503, &["X-Mine: yes"], body.as_bytes()));
+    }
+    let door = TestDoor::in_front_of(&[&red, &blue], 1).await;
+    let mut client = door.client().await;
+    let response = client.get("/").await;
+    assert_eq!((response.status, response.text().len()), (503, body.len()));
+    assert_eq!(response.field("x-mine").as_deref(), Some("yes"));
+    assert_eq!(red.request_count() + blue.request_count(), 2);
+
+    // A single backend, and nothing is asked twice.
+    let door = TestDoor::in_front_of(&[&red], 1).await;
+    let sent = red.request_count();
+    let mut client = door.client().await;
+    for _ in 0..3 {
+        let response = client.get("/").await;
+        assert_eq!((response.status, response.text().len()), (503, body.len()));
+    }
+    assert_eq!(red.request_count(), sent + 3);
+}
+
+#[tokio::test]
+async fn a_post_is_never_sent_twice_whatever_the_backend_does_with_it() {
+    for workers in WORKERS {
+        let (red, blue) = pair().await;
+        let door = TestDoor::in_front_of(&[&red, &blue], workers).await;
+        for answer in [Answer::reset(), Answer::close(), Answer::status(503)] {
+            red.answer(answer.clone());
+            blue.answer(answer);
+            for number in 0..10 {
+                let fields = format!("X-Number: {number}\r\nIdempotency-Key: {number}\r\n");
+                let sent = red.request_count() + blue.request_count();
+                let response = door.client().await.request(request("POST", &fields, "body")).await;
+                assert!(matches!(response.status, 502 | 503), "{}", response.status);
+                assert_eq!(red.request_count() + blue.request_count(), sent + 1);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_post_with_a_key_is_sent_again_with_its_body_where_the_route_says_so() {
+    for workers in WORKERS {
+        let (red, blue) = pair().await;
+        red.answer(Answer::reset());
+        let configuration = with_retries(&[&red, &blue], workers, "methods = [\"GET\", \"POST\"]");
+        let door = TestDoor::checked(&configuration, &[&red, &blue]).await;
+        let chunked = "POST / HTTP/1.1\r\nHost: x\r\nIdempotency-Key: 7\r\n\
+                       Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
+        let with_key = request("POST", "Idempotency-Key: 7\r\n", "body");
+        for text in [with_key.as_str(), chunked] {
+            for _ in 0..8 {
+                let seen = blue.request_count();
+                let response = door.client().await.request(text).await;
+                assert_eq!(response.text(), "blue");
+                assert_eq!(blue.request_count(), seen + 1);
+                assert_eq!(blue.request(seen).body.bytes(), b"body");
+            }
+        }
+        assert!(red.request_count() > 0);
+        let is_502 = |response: tests::Response| response.status == 502;
+        let mut failed = 0;
+        for text in [request("POST", "", "body"), request("DELETE", "", "")].iter().cycle().take(12)
+        {
+            failed += usize::from(is_502(door.client().await.request(text).await));
+        }
+        assert!(failed > 0, "neither a key nor the method named");
+    }
+}
+
+#[tokio::test]
+async fn a_body_too_large_to_be_kept_is_sent_once() {
+    let (red, blue) = pair().await;
+    red.answer(Answer::reset());
+    let door = TestDoor::in_front_of(&[&red, &blue], 1).await;
+    let body = "x".repeat(20_000);
+    let mut failed = 0;
+    for _ in 0..8 {
+        let sent = red.request_count();
+        let response = door.client().await.request(request("PUT", "", &body)).await;
+        if response.status == 502 {
+            failed += 1;
+            assert_eq!(red.request_count(), sent + 1);
+        } else {
+            assert_eq!(response.text(), "blue");
+        }
+    }
+    assert!(failed > 0);
+}
+
+#[tokio::test]
+async fn only_what_is_named_is_tried_again() {
+    for (retries, answer, expected) in [
+        ("on = [\"503\"]", Answer::status(503), 200),
+        ("on = [\"503\"]", Answer::status(502), 502),
+        ("on = [\"503\"]", Answer::reset(), 502),
+        ("on = [\"reset_before_headers\"]", Answer::status(503), 503),
+        ("on = [\"reset_before_headers\"]", Answer::reset(), 200),
+        ("on = []", Answer::reset(), 502),
+        ("max = 0", Answer::status(503), 503),
+        ("budget = \"0%\"", Answer::status(503), 503),
+        ("methods = [\"HEAD\"]", Answer::reset(), 502),
+    ] {
+        let (red, blue) = pair().await;
+        red.answer(answer);
+        let configuration = with_retries(&[&red, &blue], 1, retries);
+        let door = TestDoor::checked(&configuration, &[&red, &blue]).await;
+        let mut worst = 200;
+        for _ in 0..6 {
+            worst = worst.max(door.client().await.get("/").await.status);
+        }
+        assert_eq!(worst, expected, "{retries}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_backend_is_asked_again_only_if_the_route_allows_it_and_there_is_no_other() {
+    for (retries, expected) in [("other_backend = true", 502), ("other_backend = false", 200)] {
+        let red = TestBackend::start("red").await;
+        let door = TestDoor::checked(&with_retries(&[&red], 1, retries), &[&red]).await;
+        red.answer_next(Answer::reset());
+        assert_eq!(door.client().await.get("/").await.status, expected, "{retries}");
+    }
+}
+
+/// All backends accept and fail, so every request could cost two.
+#[tokio::test]
+async fn a_total_outage_costs_at_most_a_fifth_more_requests() {
+    for workers in WORKERS {
+        for answer in [Answer::status(503), Answer::reset()] {
+            let (red, blue) = pair().await;
+            let door = TestDoor::in_front_of(&[&red, &blue], workers).await;
+            // Some traffic that earns tokens.
+            crowd(door.addr("web"), 4, 400, plain).await;
+            red.answer(answer.clone());
+            blue.answer(answer);
+            let before = red.request_count() + blue.request_count();
+            let tally = crowd(door.addr("web"), 8, 1_000, plain).await;
+            assert!(tally.keys().all(|key| key.starts_with("status 50")), "{tally:?}");
+            let cost = red.request_count() + blue.request_count() - before;
+            assert!((1_000..=1_200).contains(&cost), "{cost} requests for 1,000");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_tried_again_once_part_of_an_answer_is_out() {
+    let (red, blue) = pair().await;
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345".to_vec();
+    for backend in [&red, &blue] {
+        backend.answer(Answer::steps([Step::ReadBody, Step::Write(head.clone()), Step::Reset]));
+    }
+    let door = TestDoor::in_front_of(&[&red, &blue], 1).await;
+    let mut client = door.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(client.read_cut_response().await.0.text(), "12345");
+    assert_eq!(red.request_count() + blue.request_count(), 1);
+}
