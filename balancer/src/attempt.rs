@@ -46,7 +46,7 @@ pub(crate) struct Failed {
 pub(crate) enum Next {
     /// If the budget and a backend allow it.
     Maybe(Again),
-    /// It is: an answer was given up for it, so its place was taken first.
+    /// It is: this one was given up for it, so its place was taken first.
     Taken(Lease),
 }
 
@@ -122,12 +122,13 @@ impl Passage<'_> {
         loop {
             let ended = std::future::poll_fn(|cx| relay.poll(cx)).await;
             let Err(Broken::Unwanted(cause)) = ended else { return ended };
-            // The answer is given up only for a place elsewhere; else it is the best there is.
+            // It is given up only for a place elsewhere; else an answer is the best there is, and
+            // without one the next look may find a place.
             let again = self.again(relay.exchange, cause);
             if let Some(next) = self.another(relay.exchange, again) {
                 return Err(Broken::GivenUp(next));
             }
-            relay.takes_any = true;
+            relay.takes_any |= cause != Cause::TooSlow;
         }
     }
 
@@ -280,7 +281,7 @@ impl Passage<'_> {
     }
 }
 
-/// The answer was one that another backend may better, and a place there is taken.
+/// Another backend may do better, and a place there is taken.
 fn given_up(exchange: &mut Exchange, next: Lease) -> Failed {
     exchange.record.status = 0;
     exchange.record.first_byte_us = None;

@@ -63,10 +63,10 @@ pub(crate) enum Broken {
     BodyTooLarge,
     /// A limit in time, named by its outcome.
     TimedOut(Outcome),
-    /// The head of its answer is whole and says that another backend may do better. Polled again
-    /// the relay goes on from there.
+    /// Another backend may do better: the head of its answer is whole and says so, or no answer is
+    /// to be expected from it. Polled again the relay goes on from there.
     Unwanted(Cause),
-    /// Such an answer was given up, for a place at another backend.
+    /// It was given up, for a place at another backend.
     GivenUp(Lease),
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct Relay<'a, F: Front> {
     pub(crate) interim: u8,
     /// What both ends had not taken at the last progress.
     pub(crate) owed: usize,
-    /// When to begin to look whether the client is still there.
+    /// When to look whether both ends are still there.
     pub(crate) look_at: Millis,
     /// The body as far as it was kept is to be sent first.
     pub(crate) repeats: bool,
@@ -131,12 +131,23 @@ impl<F: Front> Relay<'_, F> {
             if let Some(fired) = self.what_fired() {
                 return Poll::Ready(Err(Broken::TimedOut(fired)));
             }
-            self.look_at = Millis::MAX;
-            self.front.watch();
-            self.set_timer();
-            return self.poll_client(cx).map(Err);
+            return self.look(cx).map(Err);
         }
         Poll::Pending
+    }
+
+    /// Once a second while an answer is awaited: whether the client is still there, and whether
+    /// the backend was found to be in no state to answer since the request was sent.
+    fn look(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let is_awaited = self.down == Down::Head;
+        self.look_at = if is_awaited { self.worker.timers.after(LOOK_AFTER) } else { Millis::MAX };
+        self.front.watch();
+        self.set_timer();
+        let backend = self.exchange.record.backend.as_ref();
+        if is_awaited && backend.is_some_and(|slot| slot.is_unwell()) {
+            return Poll::Ready(Broken::Unwanted(Cause::TooSlow));
+        }
+        self.poll_client(cx)
     }
 
     /// Ready when the client has left: its place on the backend is given back at once.

@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crossbeam_utils::CachePadded;
 use policies::backend::BackendKey;
@@ -68,6 +68,7 @@ pub struct Slot {
     /// Who waits for a place here, or on another backend of the pool.
     pub(crate) queue: Arc<Queue>,
     max_concurrency: AtomicU32,
+    is_unwell: AtomicBool,
     in_flight: CachePadded<AtomicU32>,
 }
 
@@ -81,6 +82,7 @@ impl Slot {
             authority: address.to_string().into(),
             queue,
             max_concurrency: AtomicU32::new(0),
+            is_unwell: AtomicBool::new(false),
             in_flight: CachePadded::new(AtomicU32::new(0)),
         }
     }
@@ -101,6 +103,16 @@ impl Slot {
 
     pub(crate) fn close(&self) {
         self.set_max_concurrency(Some(0));
+    }
+
+    /// Whether it was found to be in no state to answer. Requests that wait for it may move on;
+    /// those of a backend that drains or has no weight stay, since it answers them.
+    pub(crate) fn is_unwell(&self) -> bool {
+        self.is_unwell.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_unwell(&self, is_unwell: bool) {
+        self.is_unwell.store(is_unwell, Ordering::Relaxed);
     }
 
     /// Whether no request is in flight. True of a closed slot is true for ever, or until it is

@@ -4,7 +4,7 @@
 //! than the shortest of `upstream.idle` and what the backend promised (`Keep-Alive: timeout`),
 //! it is not closed and has nothing to read as far as the runtime has heard, and it has neither
 //! served too many requests nor lived too long. A request that may not be repeated takes one that
-//! was used within the last second and that the kernel says is quiet, or a fresh one.
+//! has rested, but not for long, and that the kernel says is quiet, or a fresh one.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -89,8 +89,13 @@ pub(crate) enum Care {
 }
 
 /// A connection used within this time is believed to be alive even for a request that cannot be
-/// repeated, if the kernel says that it is quiet.
-const FRESH_MS: Millis = 1_000;
+/// repeated, if the kernel says that it is quiet. Backends close idle connections after a second
+/// or more.
+const FRESH_MS: Millis = 800;
+
+/// A backend that closes after its answer without saying so has done it by then, and the kernel
+/// knows: until then only a request that can be repeated takes the risk.
+const RESTED_MS: Millis = 10;
 
 impl SlotLocal {
     pub(crate) fn new(slot: Arc<Slot>, sheet: Arc<BackendSheet>) -> SlotLocal {
@@ -112,19 +117,11 @@ impl SlotLocal {
     ) -> Option<Box<Upstream>> {
         let mut cx = Context::from_waker(Waker::noop());
         let mut idle = self.idle.borrow_mut();
-        while let Some(mut upstream) = idle.pop() {
-            if !upstream.may_serve(config, now) || !upstream.wire.socket.is_quiet(&mut cx) {
+        while let Some(mut upstream) = take(&mut idle, now, care) {
+            let is_quiet = upstream.wire.socket.is_quiet(&mut cx)
+                && (care == Care::Repeatable || upstream.wire.socket.is_surely_quiet());
+            if !is_quiet || !upstream.may_serve(config, now) {
                 continue;
-            }
-            if care == Care::Once {
-                if now.saturating_sub(upstream.used) > FRESH_MS {
-                    // The ones below were used even earlier; this one is still good for others.
-                    idle.push(upstream);
-                    return None;
-                }
-                if !upstream.wire.socket.is_surely_quiet() {
-                    continue;
-                }
             }
             upstream.is_reused = true;
             self.sheet.set_idle(idle.len());
@@ -159,6 +156,18 @@ impl SlotLocal {
         self.idle.borrow_mut().clear();
         self.sheet.set_idle(0);
     }
+}
+
+/// The one of these that was used last, or that was and has rested.
+#[allow(clippy::vec_box)]
+fn take(idle: &mut Vec<Box<Upstream>>, now: Millis, care: Care) -> Option<Box<Upstream>> {
+    if care == Care::Repeatable {
+        return idle.pop();
+    }
+    // They lie in the order of their last use.
+    let place = idle.iter().rposition(|upstream| now.saturating_sub(upstream.used) >= RESTED_MS)?;
+    let is_fresh = now.saturating_sub(idle[place].used) <= FRESH_MS;
+    is_fresh.then(|| idle.remove(place))
 }
 
 impl Upstream {

@@ -240,6 +240,7 @@ impl State {
                     }
                 };
                 if let Some(slot) = &standing.slot {
+                    slot.set_unwell(standing.verdict == Verdict::Unhealthy);
                     match member.stage {
                         Stage::Joining | Stage::Serving => {
                             slot.set_max_concurrency(backend.max_concurrency);
