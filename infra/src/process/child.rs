@@ -1,0 +1,192 @@
+//! Processes: how one is started, recognised, told to end and ended.
+//!
+//! A process is only ever signalled after it was recognised by its time of start: the ids of dead
+//! ones are given to strangers. It leads a group of its own, which is ended as a whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::record::Identity;
+
+/// Names the instance in the environment of all its processes.
+pub(super) const MARK: &str = "TIDEGATE_INSTANCE";
+
+/// What every program may expect to find. The rest of our environment stays here: it may hold
+/// secrets, and the service manager's words are for us alone.
+const PASSED_ON: [&str; 6] = ["HOME", "LANG", "PATH", "TMPDIR", "TZ", "USER"];
+
+/// Starts `command` as the leader of a new group. Its output goes to the end of `log`.
+pub(super) fn start(
+    command: &[String],
+    env: &BTreeMap<String, String>,
+    log: &Path,
+) -> io::Result<(Child, Identity)> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the command is empty"));
+    };
+    let log = File::options().create(true).append(true).open(log)?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(PASSED_ON.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
+        .envs(env)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()?;
+    match identify(child.id()) {
+        Ok(identity) => Ok((child, identity)),
+        // Dead or alive, one that was not waited for is in /proc: there is none. What cannot be
+        // recognised cannot be ended later.
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            Err(error)
+        }
+    }
+}
+
+/// The file that `program` names: itself if it has a slash, else the first in `PATH`. `Err` says
+/// why it could not be started.
+pub(super) fn find(program: &str) -> Result<PathBuf, String> {
+    let is_program = |path: &Path| {
+        fs::metadata(path)
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        let path = PathBuf::from(program);
+        return match is_program(&path) {
+            true => Ok(path),
+            false => Err(format!("`{program}` is no program that may be run")),
+        };
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join(program)).find(|p| is_program(p));
+    found.ok_or_else(|| format!("no program `{program}` in PATH"))
+}
+
+/// Who this process is, so that it can be recognised after a restart of ours.
+pub(super) fn identify(pid: u32) -> io::Result<Identity> {
+    let pid = i32::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(Identity { pid, started: Stat::read(pid)?.started, boot: boot()? })
+}
+
+/// Which boot of the machine this is: times of start count from it.
+pub(super) fn boot() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Whether it is still this process, of this boot, and not dead.
+pub(super) fn is_alive(identity: &Identity) -> bool {
+    let stat = Stat::read(identity.pid);
+    stat.is_ok_and(|stat| stat.started == identity.started && stat.is_running())
+}
+
+/// Signals the whole group while its leader is there, alive or dead and not waited for: so long
+/// the id belongs to nobody else.
+pub(super) fn signal(identity: &Identity, signal: Signal) {
+    let is_there = Stat::read(identity.pid).is_ok_and(|stat| stat.started == identity.started);
+    if let (true, Some(group)) = (is_there, pid(identity)) {
+        // It may have ended just now, which is what is wanted.
+        let _ = rustix::process::kill_process_group(group, signal);
+    }
+}
+
+/// Processes that carry the mark of this instance: those whose start we did not live to write
+/// down, and those that outlived their leader. Only processes of our own user can be looked into.
+pub(super) fn marked(id: &str) -> Vec<Identity> {
+    let mark = format!("{MARK}={id}");
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let has_mark = |identity: &Identity| {
+        let environment = fs::read(format!("/proc/{}/environ", identity.pid)).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    };
+    // Asked for its life last: what was read in between was then its own.
+    pids.filter_map(|pid| identify(pid).ok()).filter(has_mark).filter(is_alive).collect()
+}
+
+/// Kills one process, and nothing else.
+///
+/// The handle is opened first and the process recognised after that: if the id went to a stranger
+/// in between, the time of start tells.
+pub(super) fn kill_one(identity: &Identity) {
+    let Some(pid) = pid(identity) else { return };
+    let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
+    if is_alive(identity) {
+        let _ = rustix::process::pidfd_send_signal(handle, Signal::KILL);
+    }
+}
+
+fn pid(identity: &Identity) -> Option<Pid> {
+    // 0 and 1 would mean our own group and everybody's ancestor.
+    if identity.pid > 1 { Pid::from_raw(identity.pid) } else { None }
+}
+
+/// Two fields of `/proc/PID/stat` (proc(5)).
+struct Stat {
+    state: u8,
+    started: u64,
+}
+
+impl Stat {
+    fn read(pid: i32) -> io::Result<Stat> {
+        let text = fs::read(format!("/proc/{pid}/stat"))?;
+        let text = String::from_utf8_lossy(&text);
+        Stat::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// The name of the program stands in parentheses and may hold anything, parentheses too.
+    fn parse(text: &str) -> Option<Stat> {
+        let (_, rest) = text.rsplit_once(')')?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?.bytes().next()?;
+        // Field 22; the state is field 3.
+        Some(Stat { state, started: fields.nth(18)?.parse().ok()? })
+    }
+
+    fn is_running(&self) -> bool {
+        !matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_start_is_found_behind_any_name() {
+        let tail = "S 1 2 2 0 -1 4228108 78 0 0 0 0 0 0 0 20 0 1 0 1306073 0 0";
+        for name in ["sleep", "a b) Z (c", "("] {
+            let stat = Stat::parse(&format!("14148 ({name}) {tail}")).unwrap();
+            assert_eq!((stat.state, stat.started), (b'S', 1_306_073));
+        }
+        assert!(Stat::parse("14148 (sleep) S 1").is_none());
+        assert!(Stat::parse("").is_none());
+    }
+
+    #[test]
+    fn a_process_is_recognised_by_its_start_and_not_by_its_id() {
+        let own = identify(std::process::id()).unwrap();
+        assert!(is_alive(&own));
+        assert!(!is_alive(&Identity { started: own.started + 1, ..own.clone() }));
+        assert!(pid(&Identity { pid: 1, ..own.clone() }).is_none());
+        assert!(pid(&Identity { pid: -5, ..own }).is_none());
+    }
+
+    #[test]
+    fn a_program_is_found_as_a_shell_would_find_it() {
+        assert!(find("sh").unwrap().is_absolute());
+        assert!(find("/proc/version").unwrap_err().contains("may be run"));
+        assert!(find("no-such-program-at-all").unwrap_err().contains("in PATH"));
+    }
+}
