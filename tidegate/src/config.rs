@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use balancer::access_log::AccessLogConfig;
 use balancer::config::DoorConfig;
+use infra::process::ProcessSettings;
+use policies::backend::PoolName;
 
 use document::Document;
 use problem::Problems;
@@ -47,6 +49,8 @@ pub use schema::schema;
 pub struct Config {
     /// What the data plane is built from.
     pub door: DoorConfig,
+    /// The pools whose instances are launched, in the order of their names.
+    pub elastic: Vec<ElasticConfig>,
     /// `[site]`
     pub site: SiteConfig,
     /// `[observe]`
@@ -56,6 +60,24 @@ pub struct Config {
     /// Names of listeners that are configured and not opened, because what they need is not
     /// supported yet.
     pub closed_listeners: Vec<String>,
+}
+
+/// A pool whose instances are launched when they are needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ElasticConfig {
+    /// Which.
+    pub pool: PoolName,
+    /// Who makes its instances.
+    pub provider: ProviderConfig,
+    /// Requests that one instance may have in flight; `None` is no limit.
+    pub max_concurrency: Option<u32>,
+}
+
+/// Who makes the instances of an elastic pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderConfig {
+    /// `[pools.*.process]`
+    Process(ProcessSettings),
 }
 
 /// `[site]`

@@ -6,4 +6,5 @@ pub mod app;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod providers;
 pub mod telemetry;

@@ -135,6 +135,24 @@ async fn an_instance_is_launched_listed_and_terminated() {
 }
 
 #[tokio::test]
+async fn an_instance_inherits_none_of_our_sockets() {
+    let folder = Folder::new("descriptors");
+    let _listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let provider = start(settings(&folder, &["sleep", "1000"]));
+    let launched = provider.launch(&request(&provider, 1, 1)).await.unwrap();
+    let process = folder.process(&launched[0].id);
+    let own: Vec<_> = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .collect();
+    let is_socket = |target: &PathBuf| target.to_string_lossy().starts_with("socket:");
+    assert!(own.iter().any(is_socket));
+    let entries = fs::read_dir(format!("/proc/{}/fd", process.pid)).unwrap();
+    let theirs: Vec<_> = entries.filter_map(|e| fs::read_link(e.unwrap().path()).ok()).collect();
+    assert!(!theirs.is_empty() && !theirs.iter().any(is_socket), "{theirs:?}");
+}
+
+#[tokio::test]
 async fn a_repeated_token_gives_the_same_instances_and_nothing_new() {
     let folder = Folder::new("token");
     let provider = start(settings(&folder, &["sleep", "1000"]));

@@ -62,7 +62,7 @@ impl Mark {
     pub fn token(&self) -> Token {
         let mut hash = Sha256::new();
         // Lengths first, or two neighbours could trade letters and keep the sum.
-        for text in [&self.site, &self.installation] {
+        for text in [&self.site, &self.pool.0, &self.installation] {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text.as_bytes());
         }
@@ -158,6 +158,7 @@ mod tests {
     fn every_part_of_a_launch_changes_its_token() {
         let others = [
             Mark { site: "kg".into(), ..mark() },
+            Mark { pool: PoolName("burst".into()), ..mark() },
             Mark { installation: "5f0d".into(), ..mark() },
             Mark { epoch: 2, ..mark() },
             Mark { decision: 18, ..mark() },

@@ -16,6 +16,7 @@ use super::view::View;
 use super::{Config, SiteConfig};
 
 mod access;
+mod elastic;
 mod files;
 mod listeners;
 mod matches;
@@ -111,6 +112,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
     let observe = observe::observe(&mut build, root.view("observe"));
     let admin = observe::admin(&mut build, root.view("admin"));
     let pools = pools::pools(&mut build, root);
+    let elastic = elastic::elastic(&mut build, root, &site.state_dir);
     let mut routes = routes::routes(&mut build, root, &pools);
     build.check_binds();
     // With errors about, a pool may look unused and two matches alike because part of a route
@@ -133,7 +135,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
         routes,
         seed,
     };
-    Config { door, site, observe, admin, closed_listeners }
+    Config { door, elastic, site, observe, admin, closed_listeners }
 }
 
 fn site(root: View<'_>) -> SiteConfig {

@@ -88,6 +88,8 @@ pub(crate) static POOL_TWICE: Code = error("TG0408", "A route names one pool twi
 pub(crate) static NO_SHARE: Code = error("TG0409", "No arm of a split has a weight.");
 pub(crate) static NOT_LOOPBACK: Code =
     error("TG0410", "The admin listener would be reachable from other machines.");
+pub(crate) static INSTANCES_OVERLAP: Code =
+    error("TG0411", "Instances of two pools would have one address.");
 
 pub(crate) static KEY_LATER: Code =
     warning("TG0501", "The key is known and not supported yet; it has no effect.");
@@ -145,6 +147,7 @@ pub static ALL: &[&Code] = &[
     &POOL_TWICE,
     &NO_SHARE,
     &NOT_LOOPBACK,
+    &INSTANCES_OVERLAP,
     &KEY_LATER,
     &WORD_LATER,
     &NOT_OPENED,

@@ -12,6 +12,7 @@ pub(crate) mod later_scaling;
 pub(crate) mod listeners;
 pub(crate) mod observe;
 pub(crate) mod pools;
+pub(crate) mod providers;
 pub(crate) mod routes;
 
 /// The keys of one kind of table.

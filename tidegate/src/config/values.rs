@@ -285,6 +285,10 @@ pub(crate) fn name(text: &str) -> Result<(), Message> {
     if text.len() > 64 {
         return Err(say::name(text, "it is longer than 64 letters"));
     }
+    // Some names become names of folders.
+    if text.bytes().all(|byte| byte == b'.') {
+        return Err(say::name(text, "it has nothing but points"));
+    }
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match text.chars().find(|c| !good(*c)) {
         Some(c) => Err(say::name(text, &format!("it holds `{}`", c.escape_debug()))),

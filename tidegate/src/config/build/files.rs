@@ -91,6 +91,13 @@ fn from_credentials(name: &str) -> Result<Vec<u8>, String> {
     read(&PathBuf::from(dir).join(name), LARGEST_SECRET)
 }
 
+/// A program that is run: one with a slash is a path relative to the file it stands in, the others
+/// are looked for in `PATH` when they are started.
+pub(super) fn program(build: &Build<'_>, span: Span, name: &str) -> String {
+    let path = resolve(build, span, name).filter(|_| name.contains('/'));
+    path.map_or_else(|| name.to_owned(), |path| path.to_string_lossy().into_owned())
+}
+
 /// The path relative to the file it stands in; `None` if that file did not come from a disk.
 fn resolve(build: &Build<'_>, span: Span, name: &str) -> Option<PathBuf> {
     let source = build.document.sources.0.get(span.file)?;

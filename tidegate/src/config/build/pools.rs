@@ -8,7 +8,7 @@ use health::config::{HealthConfig, ProbeKind};
 use policies::backend::{Address, Backend, BackendId, Origin, PoolName};
 use policies::balance::{HashKey, Rule};
 
-use super::Build;
+use super::{Build, elastic};
 use crate::config::document::{Entry, Node, Value};
 use crate::config::text::references as say;
 use crate::config::values::{http, net};
@@ -35,6 +35,8 @@ fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, health: View<'_>) 
     let mut backends = backends(build, &entry.key, view);
     if let Some((node, why)) = why_empty(view) {
         build.say(node.span, say::pool_empty(&entry.key, why));
+        backends.clear();
+    } else if elastic::is_elastic(view) {
         backends.clear();
     } else if view.list("backends").is_empty() {
         build.say(entry.key_span, say::no_backends(&entry.key));
@@ -76,11 +78,12 @@ fn queue(view: View<'_>) -> QueueConfig {
 
 /// Why a pool has no backends although nothing is wrong with it.
 fn why_empty<'a>(view: View<'a>) -> Option<(&'a Node, &'static str)> {
-    let elastic = view.own("kind").filter(|node| node.text() == Some("elastic"));
+    let aws = view.own("aws").filter(|_| elastic::is_elastic(view));
+    let exec = view.own("exec").filter(|_| elastic::is_elastic(view));
     let tls = view.own("tls");
     let protocol = view.own("protocol").filter(|node| matches!(node.text(), Some("h2" | "h2c")));
-    elastic
-        .map(|node| (node, "elastic pools are not supported yet"))
+    aws.map(|node| (node, "instances of AWS are not supported yet"))
+        .or(exec.map(|node| (node, "instances of a program of yours are not supported yet")))
         .or(tls.map(|node| (node, "TLS toward backends is not supported yet")))
         .or(protocol.map(|node| (node, "only `http/1.1` is supported toward backends so far")))
 }

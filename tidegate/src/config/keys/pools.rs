@@ -2,7 +2,8 @@
 
 use super::defaults::HEALTH;
 use super::listeners::CERTIFICATE;
-use super::{DURATION, Kind, Names, Shape, awaited, key, later, word, word_awaited};
+use super::providers::{EXEC, PROCESS};
+use super::{DURATION, Kind, Shape, awaited, key, later, word, word_awaited};
 
 static HASH_FIELD: Shape = Shape {
     keys: &[
@@ -15,7 +16,7 @@ pub(crate) static POOL: Shape = Shape {
     keys: &[
         key(
             "kind",
-            Kind::Word(&[word("static"), word_awaited("elastic")]),
+            Kind::Word(&[word("static"), word("elastic")]),
             "Whether its backends are listed here or launched when they are needed.",
         )
         .or("static"),
@@ -81,14 +82,26 @@ pub(crate) static POOL: Shape = Shape {
         ),
         later("cost", Kind::Table(&COST), "What it costs."),
         later("link", Kind::Table(&LINK), "The line to the backends."),
-        later("aws", Kind::Table(&super::later_scaling::AWS), "Instances of AWS EC2."),
+        awaited(
+            "aws",
+            Kind::Table(&super::later_scaling::AWS),
+            "Instances of an elastic pool at AWS EC2.",
+        ),
         later(
             "boot",
             Kind::Table(&super::later_scaling::BOOT),
             "How long an instance takes to start.",
         ),
-        later("process", Kind::Table(&PROCESS), "Instances that are local processes."),
-        later("exec", Kind::Table(&EXEC), "Instances made by a program of yours."),
+        key(
+            "process",
+            Kind::Table(&PROCESS),
+            "Instances of an elastic pool that are local processes.",
+        ),
+        awaited(
+            "exec",
+            Kind::Table(&EXEC),
+            "Instances of an elastic pool made by a program of yours.",
+        ),
     ],
 };
 
@@ -164,23 +177,5 @@ static LINK: Shape = Shape {
         key("max_bandwidth", Kind::Bandwidth, "What the line carries."),
         key("probe", Kind::BackendAddress, "Whom to ask whether it is up."),
         key("max_rtt", DURATION, "Longest round trip that counts as up."),
-    ],
-};
-
-static PROCESS: Shape = Shape {
-    keys: &[
-        key("command", Kind::List(&Kind::Text), "Program and arguments; `{address}` is filled in.")
-            .required(),
-        key("addresses", Kind::Cidr, "Each instance gets the next free address."),
-        key("port", Kind::Integer(1, 65_535), "Port it listens on."),
-        key("boot_delay", super::DURATION_OR_ZERO, "Pretended time to start."),
-        key("env", Kind::Named(Names::Free, &Kind::Text), "Variables of its environment."),
-    ],
-};
-
-static EXEC: Shape = Shape {
-    keys: &[
-        key("command", Kind::List(&Kind::Text), "Program and arguments.").required(),
-        key("timeout", DURATION, "For one answer.").or("60s"),
     ],
 };

@@ -84,6 +84,32 @@ pub(crate) fn own_listener(address: &str, listener: &str) -> Message {
     Message::new(&codes::LOOP, text, "requests would go round in circles")
 }
 
+/// Instances that would have to listen where the door does.
+pub(crate) fn instances_at_listener(place: &str, listener: &str) -> Message {
+    let text = format!("instances at {place} have the address of {listener} of this door");
+    Message::new(&codes::LOOP, text, "taken").help("give the instances another port or range")
+}
+
+/// Instances of this machine that would have to be somewhere else.
+pub(crate) fn not_local(range: &str) -> Message {
+    let text = format!("`{}` is not within 127.0.0.0/8", shown(range));
+    Message::new(&codes::CIDR, text, "not on this machine")
+        .help("processes get loopback addresses; write a range such as `127.60.0.0/24`")
+}
+
+/// Instances of two pools that would get one address.
+pub(crate) fn instances_overlap(place: &str, other: &str) -> Message {
+    let text = format!("instances at {place} overlap those of pool `{}`", shown(other));
+    Message::new(&codes::INSTANCES_OVERLAP, text, "taken")
+        .help("give each pool its own range or port")
+}
+
+/// A variable that no environment can have, or not from here.
+pub(crate) fn variable(name: &str, why: &str) -> Message {
+    let text = format!("`{}` is not a usable name of a variable: {why}", shown(name));
+    Message::new(&codes::NAME, text, "")
+}
+
 /// One pool twice in a waterfall.
 pub(crate) fn pool_twice(pool: &str) -> Message {
     let text = format!("pool `{}` is named twice", shown(pool));

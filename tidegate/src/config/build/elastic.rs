@@ -1,0 +1,198 @@
+//! Elastic pools: `[pools.*.process]` and whoever else makes instances.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use infra::process::ProcessSettings;
+use ipnet::{IpNet, Ipv4Net};
+use policies::backend::PoolName;
+
+use super::{Build, files};
+use crate::config::document::{Entry, Node, Table};
+use crate::config::keys::Kind;
+use crate::config::text::{references as say, values};
+use crate::config::values::net;
+use crate::config::view::View;
+use crate::config::{ElasticConfig, ProviderConfig};
+
+/// Who can make instances; a pool has one of them.
+const PROVIDERS: [&str; 3] = ["process", "exec", "aws"];
+
+/// Variables that an instance is told itself by.
+const OWN_VARIABLES: &str = "TIDEGATE_";
+
+/// Loopback addresses (RFC 1122 §3.2.1.3).
+const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+
+/// In place of a range that is wrong: nobody is there, so that nothing else is said of it.
+const NOWHERE: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 255, 255, 254), 32);
+
+/// Whether its backends are launched and not listed.
+pub(super) fn is_elastic(view: View<'_>) -> bool {
+    view.text("kind") == Some("elastic")
+}
+
+/// The elastic pools whose provider is supported, in the order of their names. `state_dir` is where
+/// providers keep what they must remember, in a folder for each pool.
+pub(super) fn elastic(
+    build: &mut Build<'_>,
+    root: View<'_>,
+    state_dir: &Path,
+) -> Vec<ElasticConfig> {
+    let scaled = scaled_pools(root);
+    let mut found = Vec::new();
+    for (entry, view) in root.named("pools") {
+        let providers: Vec<&str> =
+            PROVIDERS.into_iter().filter(|name| view.own(name).is_some()).collect();
+        match is_elastic(view) {
+            true => check_elastic(build, entry, view, &providers, &scaled),
+            false => check_static(build, view, &providers),
+        }
+        if let (Some(node), true) = (view.own("process"), is_elastic(view)) {
+            let settings = process(build, entry, node, view.view("process"), state_dir);
+            found.push(ElasticConfig {
+                pool: settings.pool.clone(),
+                provider: ProviderConfig::Process(settings),
+                max_concurrency: view.integer("max_concurrency"),
+            });
+        }
+    }
+    check_ranges(build, root, &found);
+    found
+}
+
+fn check_elastic(
+    build: &mut Build<'_>,
+    entry: &Entry,
+    view: View<'_>,
+    providers: &[&str],
+    scaled: &[&str],
+) {
+    let span = view.own("kind").map_or(entry.key_span, |node| node.span);
+    if providers.len() != 1 {
+        let section = format!("elastic pool `{}`", entry.key);
+        build.say(span, say::choice(&section, &PROVIDERS, providers));
+    }
+    if let Some(node) = view.own("backends") {
+        build.say(node.span, say::idle_key("backends", "an elastic pool launches its own"));
+    }
+    if !scaled.contains(&entry.key.as_str()) && providers == ["process"] {
+        let why = "no section of `scalers` is about it, so nothing launches its instances";
+        build.say(span, say::pool_empty(&entry.key, why));
+    }
+}
+
+fn check_static(build: &mut Build<'_>, view: View<'_>, providers: &[&str]) {
+    for name in providers {
+        let Some(node) = view.own(name) else { continue };
+        let why = "only a pool with `kind = \"elastic\"` launches instances";
+        build.say(node.span, say::idle_key(name, why));
+    }
+}
+
+/// The pools that some section of `[scalers]` is about.
+fn scaled_pools(root: View<'_>) -> Vec<&str> {
+    let named = root.named("scalers").into_iter();
+    named.map(|(entry, view)| view.text("pool").unwrap_or(&entry.key)).collect()
+}
+
+fn process(
+    build: &mut Build<'_>,
+    entry: &Entry,
+    node: &Node,
+    view: View<'_>,
+    state_dir: &Path,
+) -> ProcessSettings {
+    let port = view.integer("port").unwrap_or_default();
+    let addresses = addresses(build, view).unwrap_or(NOWHERE);
+    let listener = build.binds.iter().find(|bind| {
+        let ip = bind.address.ip();
+        let is_within = matches!(ip, IpAddr::V4(ip) if addresses.contains(&ip));
+        bind.address.port() == port && (is_within || ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    });
+    if let Some(listener) = listener.map(|bind| bind.what.clone()) {
+        let span = view.own("port").unwrap_or(node).span;
+        build.say(span, say::instances_at_listener(&shown(addresses, port), &listener));
+    }
+    ProcessSettings {
+        pool: PoolName(entry.key.as_str().into()),
+        command: command(build, view),
+        env: env(build, view),
+        addresses,
+        port,
+        boot_delay: view.duration("boot_delay").unwrap_or_default(),
+        grace: view.duration("grace").unwrap_or_default(),
+        folder: state_dir.join("instances").join(&entry.key),
+    }
+}
+
+/// Program and arguments; an empty list was complained about by the walk.
+fn command(build: &Build<'_>, view: View<'_>) -> Vec<String> {
+    let words = view.list("command").iter().filter_map(|node| Some((node.span, node.text()?)));
+    let mut command: Vec<String> = Vec::new();
+    for (span, word) in words {
+        let word = match command.is_empty() {
+            true => files::program(build, span, word),
+            false => word.to_owned(),
+        };
+        command.push(word);
+    }
+    command
+}
+
+fn env(build: &mut Build<'_>, view: View<'_>) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    let table = view.own("env").and_then(Node::table);
+    for entry in table.map(|table: &Table| table.entries.as_slice()).unwrap_or_default() {
+        if entry.key.contains(['=', '\0']) {
+            build.say(entry.key_span, say::variable(&entry.key, "it has `=` or NUL in it"));
+        } else if entry.key.starts_with(OWN_VARIABLES) {
+            build.say(entry.key_span, say::variable(&entry.key, "Tidegate sets these itself"));
+        }
+        let value = entry.node.text().unwrap_or_default();
+        if value.contains('\0') {
+            build.say(entry.node.span, values::malformed(&Kind::Text, value, "it has NUL in it"));
+        }
+        env.insert(entry.key.clone(), value.to_owned());
+    }
+    env
+}
+
+fn addresses(build: &mut Build<'_>, view: View<'_>) -> Option<Ipv4Net> {
+    let text = view.text("addresses")?;
+    let range = match net::cidr(text).ok()? {
+        IpNet::V4(range) if LOOPBACK.contains(&range) => return Some(range),
+        other => other,
+    };
+    let node = view.own("addresses")?;
+    build.say(node.span, say::not_local(&range.to_string()));
+    None
+}
+
+fn shown(addresses: Ipv4Net, port: u16) -> String {
+    format!("`{addresses}`, port {port},")
+}
+
+/// Two pools that would give one address to two instances.
+fn check_ranges(build: &mut Build<'_>, root: View<'_>, pools: &[ElasticConfig]) {
+    let ranges: Vec<&ProcessSettings> = pools
+        .iter()
+        .map(|pool| {
+            let ProviderConfig::Process(settings) = &pool.provider;
+            settings
+        })
+        .collect();
+    for (place, one) in ranges.iter().enumerate() {
+        let overlaps = |other: &&&ProcessSettings| {
+            let (a, b) = (one.addresses, other.addresses);
+            one.port == other.port && (a.contains(&b) || b.contains(&a))
+        };
+        let Some(other) = ranges[..place].iter().find(overlaps) else { continue };
+        let named = root.named("pools");
+        let found = named.iter().find(|(entry, _)| *entry.key == *one.pool.0);
+        let Some(node) = found.and_then(|(_, view)| view.own("process")) else { continue };
+        let text = shown(one.addresses, one.port);
+        build.say(node.span, say::instances_overlap(&text, &other.pool.0));
+    }
+}

@@ -1,0 +1,57 @@
+//! From the proven configuration to the providers of instances that the scaler drives.
+
+use std::io;
+use std::sync::Arc;
+
+use infra::process::ProcessProvider;
+use scaler::ports::Provider;
+
+use crate::config::{ElasticConfig, ProviderConfig};
+
+/// The provider of one elastic pool, at work: it takes up the instances that are there already.
+///
+/// There is to be one per pool at a time. One that replaces another is started after that was
+/// dropped.
+///
+/// # Errors
+///
+/// The system has no more threads.
+pub fn start(pool: &ElasticConfig) -> io::Result<Arc<dyn Provider>> {
+    match &pool.provider {
+        ProviderConfig::Process(settings) => {
+            Ok(Arc::new(ProcessProvider::start(settings.clone())?))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[tokio::test]
+    async fn what_is_configured_is_what_a_provider_offers() {
+        let folder = std::env::temp_dir().join(format!("tidegate-offers-{}", std::process::id()));
+        let text = format!(
+            "schema = 1\n[site]\nstate_dir = \"{}\"\n[listeners.web]\nbind = \"127.0.0.1:0\"\n\
+             [[routes]]\nname = \"all\"\nto = {{ pool = \"burst\" }}\n[scalers.burst]\nfloor = 1\n\
+             [pools.burst]\nkind = \"elastic\"\nmax_concurrency = 9\n[pools.burst.process]\n\
+             command = [\"sleep\", \"1000\"]\naddresses = \"127.61.0.0/30\"\nport = 8080\n\
+             boot_delay = \"3s\"\n",
+            folder.display()
+        );
+        let loaded = config::parse("test", &text);
+        let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.problems));
+        let [pool] = &config.elastic[..] else { panic!("{:?}", config.elastic) };
+        assert_eq!((&*pool.pool.0, pool.max_concurrency), ("burst", Some(9)));
+
+        let provider = start(pool).unwrap();
+        let abilities = provider.abilities();
+        assert_eq!((abilities.provider, abilities.quota), ("process", Some(2)));
+        assert!(abilities.offers[0].spec.contains("\"boot_delay_ms\":3000"));
+        assert_eq!(provider.list().await.unwrap(), []);
+        assert!(folder.join("instances/burst/lock").exists());
+        drop(provider);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
