@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use policies::retry::{FAILED_AGAIN, TOKEN, fade, income};
+use policies::retry::{FAILED_AGAIN, TOKEN, earned, fade, most};
 use tokio::time::Instant;
 
 /// A turn that comes a little early is one all the same: workers do not wake at the same moment.
@@ -31,7 +31,7 @@ impl Budget {
     /// Full, as of a pool without requests.
     pub(crate) fn new(permille: u32) -> Budget {
         Budget {
-            tokens: AtomicI64::new(income(permille, 0).most),
+            tokens: AtomicI64::new(most(permille, 0)),
             permille: AtomicU32::new(permille),
             arrived: AtomicU64::new(0),
             recent: AtomicU64::new(0),
@@ -90,9 +90,9 @@ impl Budget {
         let arrived = self.arrived.swap(0, Ordering::Relaxed);
         let recent = fade(self.recent.load(Ordering::Relaxed), arrived);
         self.recent.store(recent, Ordering::Relaxed);
-        let income = income(self.permille.load(Ordering::Relaxed), recent);
-        let earned = income.per_second.saturating_mul(i64::try_from(seconds).unwrap_or(1));
-        let next = |tokens: i64| Some(tokens.saturating_add(earned).min(income.most));
+        let permille = self.permille.load(Ordering::Relaxed);
+        let (earned, most) = (earned(permille, arrived, seconds), most(permille, recent));
+        let next = |tokens: i64| Some(tokens.saturating_add(earned).min(most));
         let _ = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 }

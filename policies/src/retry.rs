@@ -175,25 +175,21 @@ pub const WINDOW_SECONDS: u64 = 10;
 /// Tokens that a pool earns every second without a request.
 const FLOOR: i64 = 3 * TOKEN;
 
-/// What a bucket earns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Income {
-    /// In one second, in thousandths of a token.
-    pub per_second: i64,
-    /// No more than this is kept.
-    pub most: i64,
+/// What a bucket holds at most: the budget's share of the `recent` requests of about the last
+/// [`WINDOW_SECONDS`], and three tokens for each of these seconds. A share of 0 holds nothing.
+pub fn most(budget_permille: u32, recent: u64) -> i64 {
+    earned(budget_permille, recent, WINDOW_SECONDS)
 }
 
-/// Income of a pool that had `requests` in the last [`WINDOW_SECONDS`]: the budget's share of
-/// them, and three tokens a second. A share of 0 earns nothing.
-pub fn income(budget_permille: u32, requests: u64) -> Income {
+/// What it earns in so many seconds with `arrived` requests, which is the same for each request,
+/// early or late in a busy time.
+pub fn earned(budget_permille: u32, arrived: u64, seconds: u64) -> i64 {
     if budget_permille == 0 {
-        return Income { per_second: 0, most: 0 };
+        return 0;
     }
-    let seconds = i64::try_from(WINDOW_SECONDS).unwrap_or(i64::MAX);
-    let earned = requests.saturating_mul(u64::from(budget_permille));
-    let most = i64::try_from(earned).unwrap_or(i64::MAX).saturating_add(FLOOR * seconds);
-    Income { per_second: most / seconds, most }
+    let share = arrived.saturating_mul(u64::from(budget_permille));
+    let floor = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(FLOOR);
+    i64::try_from(share).unwrap_or(i64::MAX).saturating_add(floor)
 }
 
 /// Requests of about the last [`WINDOW_SECONDS`], after one more second with `arrived` of them:
@@ -265,11 +261,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_earns_its_share_of_ten_seconds_and_three_a_second() {
-        assert_eq!(income(100, 0), Income { per_second: 3_000, most: 30_000 });
-        assert_eq!(income(100, 10_000), Income { per_second: 103_000, most: 1_030_000 });
-        assert_eq!(income(0, 10_000), Income { per_second: 0, most: 0 });
-        assert!(income(1_000, u64::MAX).most > 0);
+    fn a_pool_earns_its_share_of_each_request_and_three_a_second() {
+        assert_eq!(earned(100, 0, 1), 3 * TOKEN);
+        assert_eq!(earned(100, 1_000, 2), 106 * TOKEN);
+        assert_eq!(earned(0, 1_000, 2), 0);
+        assert_eq!(most(100, 0), 30 * TOKEN);
+        assert_eq!(most(100, 10_000), 1_030 * TOKEN);
+        assert_eq!(most(0, 10_000), 0);
+        assert!(most(1_000, u64::MAX) > 0 && earned(1_000, 1, u64::MAX) > 0);
     }
 
     #[test]
@@ -290,8 +289,8 @@ mod tests {
     fn a_total_outage_costs_at_most_a_fifth_more() {
         for rate in [40_i64, 100, 1_000, 20_000] {
             for seconds in [1, 2, 5, 60] {
-                let requests = u64::try_from(rate * 10).unwrap();
-                let Income { per_second, most } = income(100, requests);
+                let requests = u64::try_from(rate).unwrap();
+                let most = most(100, requests * 10);
                 let mut tokens = most;
                 let mut retries = 0;
                 for _ in 0..seconds {
@@ -301,7 +300,7 @@ mod tests {
                             tokens = (tokens - TOKEN - FAILED_AGAIN).max(0);
                         }
                     }
-                    tokens = (tokens + per_second).min(most);
+                    tokens = (tokens + earned(100, requests, 1)).min(most);
                 }
                 assert!(retries * 5 <= rate * seconds, "{retries} of {rate}/s in {seconds} s");
             }

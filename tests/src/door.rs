@@ -267,9 +267,14 @@ to = {{ pool = "app" }}
 
 /// The program itself, as built together with the running test.
 pub fn binary() -> PathBuf {
+    beside("tidegate-under-test")
+}
+
+/// A program of this package, as built together with the running test.
+pub fn beside(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a path");
     let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
-    let binary = profile.join("tidegate-under-test");
+    let binary = profile.join(name);
     assert!(binary.exists(), "`{}` is built with the tests of this package", binary.display());
     binary
 }

@@ -7,6 +7,8 @@
 //! | [`TestClient`]          | sends exactly the bytes of the test, reads strictly             |
 //! | [`TestDoor`]            | the program itself, with the configuration of the test          |
 //! | [`crowd`](crowd::crowd)  | many requests over a few connections, and what came back        |
+//! | [`Process`](drill::Process) | a backend that can be killed and frozen as a whole           |
+//! | [`Mixed`](mixed::Mixed) | GET and POST that go on meanwhile, and what failed of them      |
 //! | [`within`], [`CEILING`] | no test waits for ever, and none sleeps                         |
 //!
 //! The two ends share [`wire`], a small strict HTTP/1.1 reader that has nothing in common with
@@ -19,7 +21,9 @@ pub mod backend;
 pub mod client;
 pub mod crowd;
 pub mod door;
+pub mod drill;
 pub mod load;
+pub mod mixed;
 pub mod tidy;
 pub mod wire;
 

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
 /// Longest wait for one answer, on a machine that compiles something else meanwhile.
-const ANSWER: Duration = Duration::from_secs(20);
+pub(crate) const ANSWER: Duration = Duration::from_secs(20);
 
 /// How a client of the load behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ async fn client(
     let mut failures = Vec::new();
     let mut kept = None;
     while !shared.must_stop.load(Ordering::Relaxed) {
-        match tokio::time::timeout(ANSWER, one(addr, kept.take())).await {
+        match tokio::time::timeout(ANSWER, one(addr, kept.take(), REQUEST)).await {
             Ok(Ok(stream)) => {
                 shared.answered.fetch_add(1, Ordering::Relaxed);
                 kept = stream.filter(|_| manner == Manner::Kept);
@@ -106,7 +106,11 @@ async fn client(
 }
 
 /// One request; the connection if it may be used again.
-async fn one(addr: SocketAddr, kept: Option<TcpStream>) -> Result<Option<TcpStream>, String> {
+pub(crate) async fn one(
+    addr: SocketAddr,
+    kept: Option<TcpStream>,
+    request: &[u8],
+) -> Result<Option<TcpStream>, String> {
     let word = if kept.is_some() { "kept" } else { "new" };
     let say = |what: &str| {
         let what = what.to_owned();
@@ -116,7 +120,7 @@ async fn one(addr: SocketAddr, kept: Option<TcpStream>) -> Result<Option<TcpStre
         Some(stream) => stream,
         None => TcpStream::connect(addr).await.map_err(say("connect"))?,
     };
-    stream.write_all(REQUEST).await.map_err(say("send"))?;
+    stream.write_all(request).await.map_err(say("send"))?;
     let mut answer = Vec::with_capacity(512);
     loop {
         let count = stream.read_buf(&mut answer).await.map_err(say("receive"))?;
