@@ -2,15 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use tests::crowd::{crowd, plain};
 use tests::door::one_pool;
-use tests::wire::Wire;
-use tests::{Answer, CEILING, TestBackend, TestDoor, within};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tests::{Answer, CEILING, Meter, TestBackend, TestDoor, within};
 
 const WORKERS: [usize; 2] = [1, 4];
 const LOG: &str = "[observe]\naccess_log = { to = \"stdout\" }\n";
@@ -86,54 +80,19 @@ async fn a_cap_is_exact_when_everybody_comes_at_once() {
     }
 }
 
-/// A backend that counts how many requests it has at the same time.
-async fn counting_backend(
-    most: Arc<AtomicUsize>,
-    served: Arc<AtomicUsize>,
-) -> std::net::SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let now = Arc::new(AtomicUsize::new(0));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (most, served, now) = (most.clone(), served.clone(), now.clone());
-            tokio::spawn(async move {
-                let mut wire = Wire::new(stream);
-                while let Ok(Some(head)) = wire.head().await {
-                    if !head.start.contains("/healthz") {
-                        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                        for _ in 0..3 {
-                            tokio::task::yield_now().await;
-                        }
-                        served.fetch_add(1, Ordering::SeqCst);
-                        now.fetch_sub(1, Ordering::SeqCst);
-                    }
-                    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nin";
-                    if wire.stream.write_all(answer.as_bytes()).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
-}
-
 #[tokio::test]
 async fn a_cap_holds_while_requests_come_and_go() {
     for workers in WORKERS {
-        let (most, served) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let address = counting_backend(most.clone(), served.clone()).await;
-        let config = one_pool(&[], workers).replace(
-            "backends = []",
-            &format!("max_concurrency = 3\nbackends = [{{ id = \"c\", address = \"{address}\" }}]"),
-        );
+        let meter = Meter::default();
+        let entry = format!("{{ id = \"c\", address = \"{}\" }}", meter.backend().await);
+        let config = one_pool(&[], workers)
+            .replace("backends = []", &format!("max_concurrency = 3\nbackends = [{entry}]"));
         let door = TestDoor::start(&config).await;
         door.logged("backend_in_rotation pool=app backend=c").await;
         let tally = crowd(door.addr("web"), 200, 4_000, plain).await;
-        assert_eq!(tally["in"], served.load(Ordering::SeqCst));
+        assert_eq!(tally["in"], meter.of("").served);
         assert_eq!(tally.values().sum::<usize>(), 4_000, "{tally:?}");
         assert!(tally.keys().all(|key| key == "in" || key == "status 503"), "{tally:?}");
-        assert_eq!(most.load(Ordering::SeqCst), 3, "the cap is reached and not passed");
+        assert_eq!(meter.of("").most, 3, "the cap is reached and not passed");
     }
 }

@@ -54,22 +54,11 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
 }
 
-/// The value of one series.
-async fn metric(door: &TestDoor, series: &str) -> f64 {
-    let output = door.output();
-    let rest = output.lines().find_map(|line| line.strip_prefix("metrics http://")).unwrap();
-    let address = rest.split('/').next().unwrap().parse().unwrap();
-    let request = "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-    let text = TestClient::connect(address).await.request(request).await.text();
-    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    value.unwrap_or_else(|| panic!("no `{series}` in\n{text}")).parse().unwrap()
-}
-
 /// Waits until so many requests wait.
 #[track_caller]
 fn waiting(door: &TestDoor, count: usize) -> impl Future<Output = ()> {
     within(CEILING, async move {
-        while metric(door, "tidegate_queue_length{pool=\"app\"}").await != count as f64 {}
+        while door.metric("tidegate_queue_length{pool=\"app\"}").await != count as f64 {}
     })
 }
 
@@ -113,7 +102,7 @@ async fn who_finds_every_place_taken_waits_and_is_served_in_order() {
         assert!(line.contains("\"t_queue_ms\":") && line.contains("\"outcome\":\"ok\""), "{line}");
         let line = door.logged("\"path\":\"/first\"").await;
         assert!(!line.contains("t_queue_ms"), "{line}");
-        let waited = metric(&door, "tidegate_queue_wait_seconds_count{pool=\"app\"}").await;
+        let waited = door.metric("tidegate_queue_wait_seconds_count{pool=\"app\"}").await;
         assert_eq!(waited, 12.0);
     }
 }
@@ -158,7 +147,7 @@ async fn a_full_queue_sends_the_newcomer_away_or_somebody_less_important() {
         let line = door.logged("\"path\":\"/low/1\"").await;
         assert!(line.contains("\"outcome\":\"queue_full\""), "{line}");
         let shed = "tidegate_shed_total{pool=\"app\",reason=\"displaced\"}";
-        assert_eq!(metric(&door, shed).await, 1.0);
+        assert_eq!(door.metric(shed).await, 1.0);
         assert_eq!(serve(&red, 3).await, ["/first", "/critical/1", "/1"]);
     }
 }
@@ -174,7 +163,7 @@ async fn a_queue_that_is_full_of_equals_answers_503_at_once() {
         let line = door.logged("\"path\":\"/3\"").await;
         assert!(line.contains("\"outcome\":\"queue_full\""), "{line}");
         let shed = "tidegate_shed_total{pool=\"app\",reason=\"queue_full\"}";
-        assert_eq!(metric(&door, shed).await, 1.0);
+        assert_eq!(door.metric(shed).await, 1.0);
         assert_eq!(serve(&red, 3).await, ["/first", "/1", "/2"]);
         for client in &mut waiting {
             assert_eq!(client.read_response().await.status, 200);
@@ -204,7 +193,7 @@ async fn who_waits_too_long_is_told_so() {
         let line = door.logged("\"path\":\"/late\"").await;
         assert!(line.contains("\"outcome\":\"queue_timeout\""), "{line}");
         let shed = "tidegate_shed_total{pool=\"app\",reason=\"queue_timeout\"}";
-        assert_eq!(metric(&door, shed).await, 1.0);
+        assert_eq!(door.metric(shed).await, 1.0);
         waiting(&door, 0).await;
         // Its place in line is gone: the next in line is the next to be served.
         let _next = door.client().await.send(get("/next")).await;

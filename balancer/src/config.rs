@@ -112,6 +112,8 @@ pub struct PoolConfig {
     pub upstream: UpstreamConfig,
     /// How they are asked whether they are well.
     pub health: HealthConfig,
+    /// Requests that all of them together may have in flight; `None`: what each may have.
+    pub concurrency: Option<u32>,
     /// What becomes of requests while all of them are full.
     pub queue: QueueConfig,
 }
@@ -192,6 +194,23 @@ pub struct RouteConfig {
     pub sticky: Option<Sticky>,
     /// Its place among those that wait.
     pub priority: Priority,
+    /// Its requests that may be in flight at once, over all pools.
+    pub concurrency: Option<u32>,
+    /// Share of each pool's capacity that only its requests may use, from 0 to 1.
+    pub reserve: f64,
+}
+
+impl RouteConfig {
+    /// Every pool that it may send a request to, once each, as places in the configuration.
+    pub fn pools(&self) -> Vec<u16> {
+        let mut pools: Vec<u16> = match &self.route.action {
+            Action::Forward(target) => target.pools().map(|pool| pool.0).collect(),
+            Action::Redirect { .. } | Action::Respond { .. } => Vec::new(),
+        };
+        pools.sort_unstable();
+        pools.dedup();
+        pools
+    }
 }
 
 /// `rewrite = { ... }`

@@ -27,6 +27,7 @@ mod exchange;
 mod forward;
 mod front;
 pub mod http1;
+pub mod limits;
 mod listener;
 pub mod load;
 pub mod outcome;

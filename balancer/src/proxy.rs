@@ -154,10 +154,12 @@ impl Passage<'_> {
         let name = sticky::named_backend(exchange, sticky, self.worker.unix_seconds())?;
         let find = |pool: &PoolIndex| Some((*pool, self.view.named(usize::from(pool.0), &name)?));
         let (pool, local) = self.pools.iter().find_map(find)?;
-        if local.slot.queue.is_waited_for() {
+        let limits = self.view.limits(usize::from(pool.0), exchange.record.route);
+        if local.slot.queue.has_line() || self.view.is_kept(usize::from(pool.0), limits.as_ref()) {
             return None;
         }
         let lease = (!exchange.was_tried(local.slot.id)).then(|| Lease::take(local))??;
+        let lease = lease.through(limits.as_ref())?;
         self.ask(exchange, pool);
         Some(lease)
     }

@@ -12,13 +12,14 @@
 //! as it takes to look at the backends, and never across a wait or a wake-up.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
 use crate::config::QueueConfig;
+use crate::limits::PoolGates;
 use crate::snapshot::Slot;
 
 mod lines;
@@ -28,7 +29,7 @@ mod ticket;
 
 use lines::Lines;
 pub(crate) use lines::Place;
-pub(crate) use ticket::{Answer, Refusal, Ticket};
+pub(crate) use ticket::{Answer, Bearer, Grant, Refusal, Ticket};
 
 /// Whether a ticket counts against the limits of the queue it joins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub(crate) enum Stand {
 pub struct Queue {
     /// Tickets in line. Written under the lock; read by everybody who enters or leaves.
     waiting: CachePadded<AtomicU32>,
+    /// Whether one of them lacks a backend's place, and not only what its route or pool limits:
+    /// only then does a newcomer overtake anybody.
+    is_in_line: AtomicBool,
     inside: Mutex<Inside>,
 }
 
@@ -50,11 +54,16 @@ struct Inside {
     lines: Lines,
     /// The eligible backends as last published.
     slots: Vec<Arc<Slot>>,
+    gates: Option<Arc<PoolGates>>,
     max: u32,
     max_bytes: u64,
     /// Until when a backend is expected although there is none.
     expected: Option<Instant>,
 }
+
+/// How often in a row a gate may close between looking and entering: then it is left to whoever
+/// leaves next, or to the next tick.
+const TRIES: usize = 8;
 
 /// Tickets that were answered, to be woken when the lock is free.
 type Answered = Vec<Arc<Ticket>>;
@@ -65,14 +74,25 @@ impl Queue {
         let inside = Inside {
             lines: Lines::default(),
             slots: Vec::new(),
+            gates: None,
             max: 0,
             max_bytes: 0,
             expected: None,
         };
-        Arc::new(Queue { waiting: CachePadded::default(), inside: Mutex::new(inside) })
+        Arc::new(Queue {
+            waiting: CachePadded::default(),
+            is_in_line: AtomicBool::new(false),
+            inside: Mutex::new(inside),
+        })
     }
 
-    /// Whether a newcomer has to stand in line, and a leaver to hand its place on.
+    /// Whether a newcomer who only needs a backend's place has to stand in line.
+    #[inline]
+    pub(crate) fn has_line(&self) -> bool {
+        self.is_in_line.load(Ordering::Relaxed)
+    }
+
+    /// Whether a leaver has to hand its place on, and a newcomer with limits to stand in line.
     #[inline]
     pub(crate) fn is_waited_for(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0
@@ -92,7 +112,9 @@ impl Queue {
     /// Stands in line, and is served at once if there is a place and nobody before.
     ///
     /// Says no if no place can come, or if the queue is full of others that are not less
-    /// important. A less important one that waits has to go for a more important newcomer.
+    /// important. A less important one that waits has to go for a more important newcomer. Who is
+    /// served at once needs no room: a queue full of those that a limit of their route keeps is
+    /// no reason to send others away.
     pub(crate) fn join(
         &self,
         ticket: &Arc<Ticket>,
@@ -104,22 +126,20 @@ impl Queue {
         if !inside.can_serve(ticket.tried(), now) {
             return Err(Refusal::NothingComes);
         }
-        if stand == Stand::Home {
-            inside.make_room(ticket, &mut answered)?;
-        }
         ticket.stands_in_one_more();
         let place = inside.lines.push(Arc::clone(ticket), stand);
         self.show(&inside);
         inside.serve_all(&mut answered);
+        let has_room = !ticket.is_waiting() || inside.make_room(place, &mut answered);
         self.close(inside, answered);
-        Ok(place)
+        if has_room { Ok(place) } else { Err(Refusal::QueueFull) }
     }
 
     /// Leaves the line, served or not.
     pub(crate) fn quit(&self, place: Place) {
         let mut inside = self.lock();
         inside.lines.remove(place);
-        self.show(&inside);
+        self.close(inside, Answered::new());
     }
 
     /// A place on `slot` was given back while somebody waited.
@@ -135,9 +155,16 @@ impl Queue {
     }
 
     /// These are eligible from now on, and these are the limits.
-    pub(crate) fn publish(&self, slots: &[Arc<Slot>], config: &QueueConfig, now: Instant) {
+    pub(crate) fn publish(
+        &self,
+        slots: &[Arc<Slot>],
+        gates: Option<&Arc<PoolGates>>,
+        config: &QueueConfig,
+        now: Instant,
+    ) {
         let mut inside = self.lock();
         inside.slots = slots.to_vec();
+        inside.gates = gates.cloned();
         (inside.max, inside.max_bytes) = (config.max, config.bytes);
         self.settle(inside, now);
     }
@@ -162,6 +189,15 @@ impl Queue {
         self.settle(self.lock(), now);
     }
 
+    /// A gate was left that kept somebody here.
+    #[cold]
+    pub(crate) fn serve_again(&self) {
+        let mut answered = Answered::new();
+        let mut inside = self.lock();
+        inside.serve_all(&mut answered);
+        self.close(inside, answered);
+    }
+
     fn settle(&self, mut inside: MutexGuard<'_, Inside>, now: Instant) {
         let mut answered = Answered::new();
         if inside.slots.is_empty() && !inside.is_expecting(now) {
@@ -180,6 +216,7 @@ impl Queue {
 
     fn close(&self, inside: MutexGuard<'_, Inside>, answered: Answered) {
         self.show(&inside);
+        self.is_in_line.store(inside.may_any_pass(), Ordering::Relaxed);
         drop(inside);
         answered.iter().for_each(|ticket| ticket.wake());
     }
@@ -199,21 +236,28 @@ impl Inside {
         self.is_expecting(now) || self.slots.iter().any(|slot| !tried.contains(&slot.id))
     }
 
-    fn make_room(&mut self, ticket: &Ticket, answered: &mut Answered) -> Result<(), Refusal> {
-        while !self.lines.has_room(self.max, self.max_bytes, ticket.bytes) {
-            let least = self.lines.newest_below(ticket.priority).ok_or(Refusal::QueueFull)?;
-            let Some(gone) = self.lines.remove(least) else { return Err(Refusal::QueueFull) };
-            if gone.refuse(Refusal::Displaced) {
-                answered.push(gone);
-            }
+    /// Whether there is somebody who lacks nothing but a place on a backend.
+    fn may_any_pass(&self) -> bool {
+        self.lines.has(|who| who.limited.of(self.gates.as_deref()).has_room())
+    }
+
+    /// Until those who wait are few enough. False if the newcomer had to go itself.
+    fn make_room(&mut self, newcomer: Place, answered: &mut Answered) -> bool {
+        while self.lines.is_over(self.max, self.max_bytes) {
+            let Some(least) = self.lines.newest_below(newcomer) else {
+                self.lines.remove(newcomer);
+                return false;
+            };
+            let gone = self.lines.remove(least).filter(|gone| gone.refuse(Refusal::Displaced));
+            answered.extend(gone);
         }
-        Ok(())
+        true
     }
 
     /// Hands out what is free, one place per backend and round.
     fn serve_all(&mut self, answered: &mut Answered) {
         let mut has_served = true;
-        while has_served && !self.lines.is_empty() {
+        while has_served && self.may_any_pass() {
             has_served = false;
             for place in 0..self.slots.len() {
                 let slot = Arc::clone(&self.slots[place]);
@@ -231,14 +275,32 @@ impl Inside {
         if self.lines.is_empty() || !slot.try_enter() {
             return false;
         }
-        while let Some(ticket) = self.lines.take_next(slot.id) {
-            // One that was served in another pool meanwhile, or left, takes nothing.
-            if ticket.grant(slot) {
-                answered.push(ticket);
-                return true;
+        let gates = self.gates.clone();
+        let may_pass = |who: &Ticket| who.limited.of(gates.as_deref()).has_room();
+        let mut in_vain = 0;
+        while in_vain < TRIES {
+            let next = self.lines.next(may_pass, |who| !who.was_at(slot.id));
+            let Some((place, ticket)) = next else { break };
+            if !ticket.is_waiting() {
+                self.lines.remove(place);
+                continue;
+            }
+            // Others come to the same gates without this lock, so one may be closed after all.
+            let Some(pass) = ticket.limited.of(gates.as_deref()).enter() else {
+                in_vain += 1;
+                continue;
+            };
+            self.lines.remove(place);
+            match ticket.grant(Grant { slot: Arc::clone(slot), pass }) {
+                Ok(()) => {
+                    answered.push(ticket);
+                    return true;
+                }
+                // One that was served in another pool meanwhile, or left, takes nothing.
+                Err(mut grant) => drop(grant.pass.leave()),
             }
         }
-        // Nobody in line may take it, and under the lock nobody can join.
+        // Nobody in line may have it, and under the lock nobody can join.
         slot.give_back();
         false
     }

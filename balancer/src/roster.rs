@@ -31,6 +31,7 @@ use crate::snapshot::{Slot, Snapshot};
 
 #[cfg(test)]
 pub(crate) mod fixture;
+mod gates;
 mod output;
 mod slots;
 mod state;

@@ -80,6 +80,7 @@ fn pool(backends: &[SocketAddr]) -> PoolConfig {
             healthy_after: 2,
             unhealthy_after: 3,
         },
+        concurrency: None,
         queue: QueueConfig::default(),
     }
 }
@@ -108,5 +109,7 @@ fn route() -> RouteConfig {
         retries: RetryPolicy::default(),
         sticky: None,
         priority: Priority::Normal,
+        concurrency: None,
+        reserve: 0.0,
     }
 }

@@ -16,6 +16,7 @@ use policies::route::RouteTable;
 
 use crate::budget::Budget;
 use crate::config::DoorConfig;
+use crate::limits::{Gate, PoolGates};
 use crate::queue::Queue;
 use crate::stats::Layout;
 
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub routes: Arc<RouteTable>,
     /// Which series this configuration counts in.
     pub layout: Arc<Layout>,
+    /// By the place of the route: its own limit, if it has one.
+    pub gates: Vec<Option<Arc<Gate>>>,
     /// By [`policies::backend::PoolIndex`].
     pub pools: Vec<PoolView>,
 }
@@ -48,6 +51,10 @@ pub struct PoolView {
     pub queue: Arc<Queue>,
     /// What its retries are paid from. Outlives snapshots, like the slots.
     pub budget: Arc<Budget>,
+    /// Requests that it can have in flight as things stand; `None` if nothing bounds it.
+    pub capacity: Option<u32>,
+    /// What bounds the pool besides its backends' caps.
+    pub gates: Option<Arc<PoolGates>>,
 }
 
 /// What all workers share about one backend, exactly. Padded, because every request writes it.

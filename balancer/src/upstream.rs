@@ -17,6 +17,7 @@ use tokio::net::TcpSocket;
 
 use crate::body::Body;
 use crate::config::UpstreamConfig;
+use crate::limits::{Limits, Pass};
 use crate::snapshot::Slot;
 use crate::socket::Socket;
 use crate::stats::BackendSheet;
@@ -59,23 +60,32 @@ pub(crate) struct SlotLocal {
 }
 
 /// One request's claim on a backend: counted in flight until dropped.
-pub(crate) struct Lease(pub(crate) Rc<SlotLocal>);
+pub(crate) struct Lease(pub(crate) Rc<SlotLocal>, Pass);
 
 impl Lease {
     /// None when the backend is at its cap.
     pub(crate) fn take(local: &Rc<SlotLocal>) -> Option<Lease> {
-        local.slot.try_enter().then(|| Lease(Rc::clone(local)))
+        local.slot.try_enter().then(|| Lease(Rc::clone(local), Pass::default()))
     }
 
     /// For a place that was handed over taken.
-    pub(crate) fn granted(local: Rc<SlotLocal>) -> Lease {
-        Lease(local)
+    pub(crate) fn granted(local: Rc<SlotLocal>, pass: Pass) -> Lease {
+        Lease(local, pass)
+    }
+
+    /// The same lease, counted at these gates too; `None` if one is closed.
+    pub(crate) fn through(mut self, limits: Option<&Limits<'_>>) -> Option<Lease> {
+        if let Some(limits) = limits {
+            self.1 = limits.enter()?;
+        }
+        Some(self)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.slot.leave();
+        let slot = &self.0.slot;
+        if self.1.is_empty() { slot.leave() } else { self.1.end(slot) }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::config::PoolConfig;
 use crate::exchange::Exchange;
+use crate::limits::{Limited, Limits};
 use crate::snapshot::{PoolView, Slot, Snapshot};
 use crate::stats::{BackendSheet, Registry, Sheet};
 use crate::sticky;
@@ -26,6 +27,8 @@ pub(crate) struct View {
     pools: Vec<LocalPool>,
     /// Requests that each route has split so far.
     splits: Box<[Cell<u64>]>,
+    /// Whether any route or pool has a limit besides the caps of backends.
+    pub(crate) is_limited: bool,
 }
 
 struct LocalPool {
@@ -94,7 +97,9 @@ impl View {
             Cell::new(same.map_or(first, |view| view.splits[route].get()))
         });
         let splits = splits.collect();
-        View { pools: pools.collect(), splits, sheet, via, snapshot }
+        let is_limited = snapshot.gates.iter().any(Option::is_some)
+            || snapshot.pools.iter().any(|pool| pool.gates.is_some());
+        View { pools: pools.collect(), splits, sheet, via, is_limited, snapshot }
     }
 
     /// Picks a backend of a pool and takes a place on it. No lock, no allocation.
@@ -112,7 +117,8 @@ impl View {
             return Err(NoPick::NoneEligible);
         }
         // Who came earlier goes first.
-        if view.queue.is_waited_for() {
+        let limits = self.limits(pool, exchange.record.route);
+        if view.queue.has_line() || self.is_kept(pool, limits.as_ref()) {
             return Err(NoPick::NoneFree);
         }
         let mut candidates = Free { locals: &local.locals, exchange, now, passed: None };
@@ -123,7 +129,7 @@ impl View {
             let Some(index) = view.picker.pick(&candidates, &mut turn, key, rng) else { break };
             if let Some(lease) = Lease::take(&local.locals[index]) {
                 local.locals[index].picked.set(now);
-                return Ok(lease);
+                return lease.through(limits.as_ref()).ok_or(NoPick::NoneFree);
             }
             candidates.passed = Some(index);
         }
@@ -137,6 +143,35 @@ impl View {
             let arrivals = self.sheet.arrivals(place);
             pool.budget.report(arrivals - local.reported.replace(arrivals), now);
         }
+    }
+
+    /// What a request of this route has to pass in this pool besides a backend's cap; `None` for
+    /// most, which meet no limit.
+    #[inline]
+    pub(crate) fn limits(&self, pool: usize, route: Option<u16>) -> Option<Limits<'_>> {
+        if self.is_limited { self.limits_of(pool, route) } else { None }
+    }
+
+    fn limits_of(&self, pool: usize, route: Option<u16>) -> Option<Limits<'_>> {
+        let pool = self.snapshot.pools[pool].gates.as_deref();
+        let gate = route.and_then(|route| self.snapshot.gates[usize::from(route)].as_ref());
+        let name = |route| &*self.snapshot.config.routes[usize::from(route)].route.name;
+        let limits = Limits { route: route.map_or("", name), gate, pool };
+        (gate.is_some() || pool.is_some()).then_some(limits)
+    }
+
+    /// Whether a newcomer with these limits has to stand in line: a gate is closed, or somebody
+    /// waits who may be waiting for the same.
+    pub(crate) fn is_kept(&self, pool: usize, limits: Option<&Limits<'_>>) -> bool {
+        let queue = &self.snapshot.pools[pool].queue;
+        limits.is_some_and(|limits| queue.is_waited_for() || !limits.has_room())
+    }
+
+    /// What a request of this route has to pass wherever it waits.
+    pub(crate) fn limited(&self, route: Option<u16>) -> Limited {
+        let gate = route.and_then(|route| self.snapshot.gates[usize::from(route)].clone());
+        let name = |route| Arc::clone(&self.snapshot.config.routes[usize::from(route)].route.name);
+        Limited { route: route.map_or_else(|| Arc::from(""), name), gate }
     }
 
     /// The number of this request among those that the route splits.

@@ -17,8 +17,7 @@ use crate::config::RouteConfig;
 use crate::exchange::Exchange;
 use crate::front::Front;
 use crate::outcome::Outcome;
-use crate::queue::{Answer, Place, Queue, Refusal, Stand, Ticket};
-use crate::snapshot::Slot;
+use crate::queue::{Answer, Bearer, Grant, Place, Queue, Refusal, Stand, Ticket};
 use crate::stats::Shed;
 use crate::timer::{Millis, Timer, after};
 use crate::upstream::Lease;
@@ -59,7 +58,9 @@ impl Waiting<'_> {
         home: PoolIndex,
         pools: &[PoolIndex],
     ) -> Result<Lease, Outcome> {
-        if self.view.pool_config(usize::from(home.0)).queue.max == 0 {
+        // Who is kept by a limit goes through the queue to be served in order, even if nobody may
+        // wait there.
+        if self.may_nobody_wait(home) && !self.view.is_limited {
             return Err(Outcome::Full);
         }
         let begun = self.worker.timers.read_clock();
@@ -79,7 +80,7 @@ impl Waiting<'_> {
         let earlier = exchange.record.queue_us.unwrap_or_default();
         exchange.record.queue_us = Some(earlier.saturating_add(waited));
         self.view.sheet.waited(home.0, u64::from(waited));
-        self.lease(&ended?)
+        self.lease(ended?)
     }
 
     /// What ends the waiting if nothing else does.
@@ -105,7 +106,9 @@ impl Waiting<'_> {
     ) -> Result<Standing, Refusal> {
         let bytes = exchange.bytes.len() as u64;
         let tried = exchange.slots_tried();
-        let ticket = Ticket::new(self.route.priority, bytes, tried, cx.waker().clone());
+        let limited = self.view.limited(exchange.record.route);
+        let bearer = Bearer { priority: self.route.priority, bytes, tried, limited };
+        let ticket = Ticket::new(bearer, cx.waker().clone());
         let mut standing = Standing { ticket, home, places: Vec::with_capacity(pools.len()) };
         standing.join(self.queue(home), Stand::Home)?;
         for pool in pools.iter().filter(|pool| **pool != home) {
@@ -122,10 +125,10 @@ impl Waiting<'_> {
         standing: &Standing,
         limit: Limit,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Arc<Slot>, Outcome>> {
+    ) -> Poll<Result<Grant, Outcome>> {
         let home = standing.home;
         match standing.ticket.take_answer() {
-            Some(Answer::Granted(slot)) => return Poll::Ready(Ok(slot)),
+            Some(Answer::Granted(grant)) => return Poll::Ready(Ok(grant)),
             Some(Answer::Refused(refusal)) => return Poll::Ready(Err(self.name(home, refusal))),
             None => {}
         }
@@ -146,9 +149,14 @@ impl Waiting<'_> {
         Poll::Pending
     }
 
+    fn may_nobody_wait(&self, home: PoolIndex) -> bool {
+        self.view.pool_config(usize::from(home.0)).queue.max == 0
+    }
+
     fn name(&self, home: PoolIndex, refusal: Refusal) -> Outcome {
         let (shed, outcome) = match refusal {
             Refusal::NothingComes => return Outcome::NoHealthyBackend,
+            Refusal::QueueFull if self.may_nobody_wait(home) => return Outcome::Full,
             Refusal::QueueFull => (Shed::QueueFull, Outcome::QueueFull),
             Refusal::Displaced => (Shed::Displaced, Outcome::QueueFull),
         };
@@ -157,19 +165,15 @@ impl Waiting<'_> {
     }
 
     /// The place as this worker knows it: the backend may be younger than the request's snapshot.
-    fn lease(&self, slot: &Arc<Slot>) -> Result<Lease, Outcome> {
-        match self.worker.local(slot) {
-            Some(local) => {
-                local.picked.set(self.worker.timers.now());
-                Ok(Lease::granted(local))
-            }
-            None => {
-                // A slot with a request in flight is a member of some kind until that has ended.
-                debug_assert!(false, "granted a slot that no snapshot has");
-                slot.leave();
-                Err(Outcome::NoHealthyBackend)
-            }
-        }
+    fn lease(&self, grant: Grant) -> Result<Lease, Outcome> {
+        let Some(local) = self.worker.local(&grant.slot) else {
+            // A slot with a request in flight is a member of some kind until that has ended.
+            debug_assert!(false, "granted a slot that no snapshot has");
+            grant.give_back();
+            return Err(Outcome::NoHealthyBackend);
+        };
+        local.picked.set(self.worker.timers.now());
+        Ok(Lease::granted(local, grant.pass))
     }
 
     fn queue(&self, pool: PoolIndex) -> &Arc<Queue> {

@@ -14,6 +14,7 @@
 //! A backend that gets something else than strict HTTP/1.1 fails its test when it is dropped.
 
 pub mod answer;
+pub mod counting;
 pub mod deaf;
 pub mod record;
 mod serve;

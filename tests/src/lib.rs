@@ -3,6 +3,7 @@
 //! | what                    | for                                                             |
 //! |-------------------------|-----------------------------------------------------------------|
 //! | [`TestBackend`]         | records every byte it gets, answers by a script, dies, returns  |
+//! | [`Meter`]               | backends that count how many requests they have at once         |
 //! | [`DeafBackend`]         | an address where a connect hangs                                |
 //! | [`TestClient`]          | sends exactly the bytes of the test, reads strictly             |
 //! | [`TestDoor`]            | the program itself, with the configuration of the test          |
@@ -24,6 +25,7 @@ pub mod door;
 pub mod drill;
 pub mod load;
 pub mod mixed;
+pub mod scrape;
 pub mod tidy;
 pub mod wire;
 
@@ -31,6 +33,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 pub use backend::answer::Answer;
+pub use backend::counting::Meter;
 pub use backend::deaf::DeafBackend;
 pub use backend::record::Received;
 pub use backend::{Death, TestBackend};

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use balancer::config::{PoolConfig, RouteConfig};
+use balancer::limits::Gate;
 use balancer::load::PoolLoad;
 use balancer::roster::{Member, Roster};
+use balancer::snapshot::PoolView as Pool;
 use balancer::stats::Totals;
-use policies::backend::PoolIndex;
+use policies::backend::{PoolIndex, PoolName};
 use policies::balance::Rule;
 use policies::health::Verdict;
 use policies::membership::Stage;
@@ -17,8 +20,8 @@ use scaler::demand::{Demand, DoorLoad};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::view::{
-    BackendState, BackendVerdict, BackendView, ConfigView, DemandView, ListenerView, PoolView,
-    RouteView, StatusView,
+    BackendState, BackendVerdict, BackendView, ConcurrencyView, ConfigView, DemandView,
+    ListenerView, PoolView, RouteView, StatusView,
 };
 use crate::admin::{ReloadError, Reloading, Source};
 use crate::app::{Order, Running};
@@ -90,15 +93,16 @@ impl Source for DoorSource {
         let snapshot = self.roster.snapshot();
         let totals = self.telemetry.totals();
         let loads = self.telemetry.loads();
+        let configured = snapshot.config.pools.iter().zip(&snapshot.pools);
         let view =
-            |((name, members), config): ((_, Vec<Member>), &balancer::config::PoolConfig)| {
-                let name: policies::backend::PoolName = name;
+            |((name, members), (config, pool)): ((PoolName, Vec<Member>), (&PoolConfig, &Pool))| {
                 let load = loads.iter().find(|load| load.pool == name);
                 let in_flight = members.iter().map(Member::in_flight).sum();
                 PoolView {
                     name: name.to_string(),
                     rule: rule_word(config.rule).to_owned(),
                     in_flight,
+                    concurrency_limit: pool.capacity,
                     queued: totals.pools.get(&name.0).map_or(0, |pool| pool.waiting()),
                     demand: load.map(demand_of).unwrap_or_default(),
                     backends: members
@@ -107,14 +111,14 @@ impl Source for DoorSource {
                         .collect(),
                 }
             };
-        self.roster.pools().into_iter().zip(&snapshot.config.pools).map(view).collect()
+        self.roster.pools().into_iter().zip(configured).map(view).collect()
     }
 
     fn routes(&self) -> Vec<RouteView> {
         let snapshot = self.roster.snapshot();
         let totals = self.telemetry.totals();
         let pool = |place: &PoolIndex| snapshot.config.pools[usize::from(place.0)].name.to_string();
-        let view = |route: &balancer::config::RouteConfig| {
+        let view = |(route, gate): (&RouteConfig, &Option<Arc<Gate>>)| {
             let in_maintenance = route.in_maintenance;
             let route = &route.route;
             let taken = totals.requests.iter().filter(|(key, _)| key.route == route.name);
@@ -128,9 +132,12 @@ impl Source for DoorSource {
                 action,
                 pools,
                 requests: taken.map(|(_, count)| count).sum(),
+                concurrency: gate
+                    .as_ref()
+                    .map(|gate| ConcurrencyView { in_flight: gate.in_flight(), limit: gate.cap() }),
             }
         };
-        snapshot.config.routes.iter().map(view).collect()
+        snapshot.config.routes.iter().zip(&snapshot.gates).map(view).collect()
     }
 
     fn config(&self) -> String {
@@ -155,7 +162,7 @@ impl Source for DoorSource {
     }
 
     fn metrics(&self) -> String {
-        self.telemetry.render(&self.pools())
+        self.telemetry.render(&self.pools(), &self.routes())
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {

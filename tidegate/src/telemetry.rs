@@ -20,7 +20,7 @@ use balancer::stats::{BackendFault, CodeClass, Registry, Shed, Totals};
 use metrics::SharedString;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::admin::view::{BackendVerdict, PoolView};
+use crate::admin::view::{BackendVerdict, PoolView, RouteView};
 use events::EventRing;
 use keeper::Keeper;
 use text::Text;
@@ -179,7 +179,7 @@ impl Telemetry {
     }
 
     /// Everything, in the Prometheus text format. `pools` are the members as they are now.
-    pub fn render(&self, pools: &[PoolView]) -> String {
+    pub fn render(&self, pools: &[PoolView], routes: &[RouteView]) -> String {
         let now = Instant::now();
         let totals = self.registry.totals(now);
         let mut text = Text::default();
@@ -188,6 +188,7 @@ impl Telemetry {
         state.tidied = now;
         write_histograms(&totals, &mut text);
         write_gauges(&totals, &mut text);
+        write_limits(pools, routes, &mut text);
         write_members(pools, &totals, &mut text);
         state.write(&mut text);
         drop(state);
@@ -315,6 +316,25 @@ fn write_gauges(totals: &Totals, text: &mut Text) {
     let mut open = text.family(&names::CONNECTIONS_OPEN);
     for (name, listener) in &totals.listeners {
         open.add(&[name], listener.open() as f64);
+    }
+}
+
+fn write_limits(pools: &[PoolView], routes: &[RouteView], text: &mut Text) {
+    let mut limit = text.family(&names::CONCURRENCY_LIMIT);
+    for pool in pools {
+        // A pool that nothing bounds has no such series.
+        if let Some(bound) = pool.concurrency_limit {
+            limit.add(&[&pool.name], f64::from(bound));
+        }
+    }
+    let limited = || routes.iter().filter_map(|route| Some((&*route.name, route.concurrency?)));
+    let mut in_flight = text.family(&names::ROUTE_IN_FLIGHT);
+    for (route, concurrency) in limited() {
+        in_flight.add(&[route], f64::from(concurrency.in_flight));
+    }
+    let mut limit = text.family(&names::ROUTE_LIMIT);
+    for (route, concurrency) in limited() {
+        limit.add(&[route], f64::from(concurrency.limit));
     }
 }
 

@@ -4,8 +4,11 @@
 //! 13 places 8 go to `critical`, 4 to `normal` and 1 to `low`, the highest first, and a line that
 //! is empty cedes its turns. So `critical` overtakes, and nobody starves. A request that is back
 //! from a backend that failed it goes to the head of its line: it has waited already.
+//!
+//! A limit keeps all requests of a route or none. So the first of each route is looked at, and not
+//! those behind it: a crowd that is kept costs those that pass it by nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Stand, Ticket};
@@ -17,8 +20,8 @@ const LINES: usize = Priority::ALL.len();
 
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// By the place in [`Priority::ALL`], then in order.
-    lines: [BTreeMap<i64, Standing>; LINES],
+    /// By the place in [`Priority::ALL`].
+    lines: [Line; LINES],
     /// Left in this round.
     turns: [u32; LINES],
     /// The next place at the end, and at the head.
@@ -27,6 +30,13 @@ pub(super) struct Lines {
     /// Of those at home here.
     count: u32,
     bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    all: BTreeMap<i64, Standing>,
+    /// The same by route. None is empty.
+    routes: BTreeMap<Arc<str>, BTreeSet<i64>>,
 }
 
 #[derive(Debug)]
@@ -56,12 +66,12 @@ impl Lines {
             self.bytes += ticket.bytes;
         }
         let line = ticket.priority as usize;
-        self.lines[line].insert(order, Standing { ticket, stand });
+        self.lines[line].push(order, Standing { ticket, stand });
         Place { line, order }
     }
 
     pub(super) fn remove(&mut self, place: Place) -> Option<Arc<Ticket>> {
-        let standing = self.lines[place.line].remove(&place.order)?;
+        let standing = self.lines[place.line].remove(place.order)?;
         if standing.stand == Stand::Home {
             self.count -= 1;
             self.bytes -= standing.ticket.bytes;
@@ -69,47 +79,52 @@ impl Lines {
         Some(standing.ticket)
     }
 
-    /// Takes out who is next for this slot.
-    pub(super) fn take_next(&mut self, slot: u32) -> Option<Arc<Ticket>> {
-        let next = std::array::from_fn(|line| self.first_for(line, slot));
+    /// Who is next, and in which place, of those whose route may pass and who may go themselves.
+    pub(super) fn next(
+        &mut self,
+        may_pass: impl Fn(&Ticket) -> bool,
+        may_go: impl Fn(&Ticket) -> bool,
+    ) -> Option<(Place, Arc<Ticket>)> {
+        let next = std::array::from_fn(|line| self.lines[line].first(&may_pass, &may_go));
         let line = self.take_turn(next.map(|order: Option<i64>| order.is_some()))?;
-        self.remove(Place { line, order: next[line]? })
+        let order = next[line]?;
+        let standing = self.lines[line].all.get(&order)?;
+        Some((Place { line, order }, Arc::clone(&standing.ticket)))
     }
 
     /// The newest of the least important who are less important than this, of those at home.
-    pub(super) fn newest_below(&self, priority: Priority) -> Option<Place> {
-        let lower = (priority as usize + 1..LINES).rev();
+    pub(super) fn newest_below(&self, place: Place) -> Option<Place> {
+        let lower = (place.line + 1..LINES).rev();
         let newest = |line: usize| {
-            let home = self.lines[line].iter().rev().find(|(_, who)| who.stand == Stand::Home);
+            let home = self.lines[line].all.iter().rev().find(|(_, who)| who.stand == Stand::Home);
             home.map(|(&order, _)| Place { line, order })
         };
         lower.filter_map(newest).next()
     }
 
-    pub(super) fn has_room(&self, max: u32, max_bytes: u64, bytes: u64) -> bool {
-        self.count < max && self.bytes.saturating_add(bytes) <= max_bytes
+    pub(super) fn is_over(&self, max: u32, max_bytes: u64) -> bool {
+        self.count > max || self.bytes > max_bytes
     }
 
     pub(super) fn len(&self) -> u32 {
-        let all: usize = self.lines.iter().map(BTreeMap::len).sum();
+        let all: usize = self.lines.iter().map(|line| line.all.len()).sum();
         u32::try_from(all).unwrap_or(u32::MAX)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lines.iter().all(BTreeMap::is_empty)
+        self.lines.iter().all(|line| line.all.is_empty())
     }
 
     /// Takes everybody out.
     pub(super) fn drain(&mut self) -> Vec<Arc<Ticket>> {
         (self.count, self.bytes) = (0, 0);
         let lines = std::mem::take(&mut self.lines);
-        lines.into_iter().flat_map(BTreeMap::into_values).map(|who| who.ticket).collect()
+        lines.into_iter().flat_map(|line| line.all.into_values()).map(|who| who.ticket).collect()
     }
 
-    /// Nearly always the head: only who is back from this slot is passed over.
-    fn first_for(&self, line: usize, slot: u32) -> Option<i64> {
-        let mut line = self.lines[line].iter();
-        line.find(|(_, who)| !who.ticket.was_at(slot)).map(|(&order, _)| order)
+    /// Whether there is somebody who may pass.
+    pub(super) fn has(&self, may_pass: impl Fn(&Ticket) -> bool) -> bool {
+        self.lines.iter().any(|line| line.first(&may_pass, &|_: &Ticket| true).is_some())
     }
 
     /// The line whose turn it is among those that have somebody.
@@ -121,5 +136,42 @@ impl Lines {
         })?;
         self.turns[line] -= 1;
         Some(line)
+    }
+}
+
+impl Line {
+    fn push(&mut self, order: i64, standing: Standing) {
+        let route = Arc::clone(&standing.ticket.limited.route);
+        self.routes.entry(route).or_default().insert(order);
+        self.all.insert(order, standing);
+    }
+
+    fn remove(&mut self, order: i64) -> Option<Standing> {
+        let standing = self.all.remove(&order)?;
+        let route = &standing.ticket.limited.route;
+        if let Some(orders) = self.routes.get_mut(route) {
+            orders.remove(&order);
+            if orders.is_empty() {
+                self.routes.remove(route);
+            }
+        }
+        Some(standing)
+    }
+
+    /// Of each route nearly always the head: passed over is only who is back from the slot in
+    /// question.
+    fn first(
+        &self,
+        may_pass: &impl Fn(&Ticket) -> bool,
+        may_go: &impl Fn(&Ticket) -> bool,
+    ) -> Option<i64> {
+        let is = |order: &i64, test: &dyn Fn(&Ticket) -> bool| {
+            self.all.get(order).is_some_and(|who| test(&who.ticket))
+        };
+        let passing = self
+            .routes
+            .values()
+            .filter(|orders| orders.first().is_some_and(|head| is(head, may_pass)));
+        passing.filter_map(|orders| orders.iter().find(|order| is(order, may_go))).min().copied()
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::Priority;
+use crate::limits::Limited;
 use crate::roster::fixture::key;
 
 /// Nothing that works takes so long, on whatever machine.
@@ -28,7 +29,7 @@ fn config(max: u32, bytes: u64) -> QueueConfig {
 fn full(max: u32, bytes: u64) -> (Arc<Queue>, Arc<Slot>) {
     let queue = Queue::new();
     let slot = slot(&queue, 0, 1);
-    queue.publish(std::slice::from_ref(&slot), &config(max, bytes), Instant::now());
+    queue.publish(std::slice::from_ref(&slot), None, &config(max, bytes), Instant::now());
     assert!(slot.try_enter());
     (queue, slot)
 }
@@ -41,10 +42,14 @@ impl Wake for Count {
     }
 }
 
+fn bearer(priority: Priority, bytes: u64, tried: &[u32]) -> Bearer<'_> {
+    Bearer { priority, bytes, tried, limited: Limited { route: "all".into(), gate: None } }
+}
+
 /// A ticket, and how often it was woken.
 fn ticket(priority: Priority, bytes: u64, tried: &[u32]) -> (Arc<Ticket>, Arc<Count>) {
     let count = Arc::new(Count(AtomicUsize::new(0)));
-    (Ticket::new(priority, bytes, tried, Waker::from(Arc::clone(&count))), count)
+    (Ticket::new(bearer(priority, bytes, tried), Waker::from(Arc::clone(&count))), count)
 }
 
 /// Joins, and says what became of it at once.
@@ -175,7 +180,7 @@ fn of_thirteen_places_eight_go_to_critical_four_to_normal_and_one_to_low() {
 fn who_is_back_from_a_backend_goes_first_and_not_to_that_one_again() {
     let queue = Queue::new();
     let slots = [slot(&queue, 0, 1), slot(&queue, 1, 1)];
-    queue.publish(&slots, &config(10, 1_000), Instant::now());
+    queue.publish(&slots, None, &config(10, 1_000), Instant::now());
     assert!(slots.iter().all(|slot| slot.try_enter()));
     let first = join(&queue, NORMAL, 1).unwrap();
     let (back, _) = ticket(NORMAL, 1, &[0]);
@@ -194,7 +199,7 @@ fn who_is_back_from_a_backend_goes_first_and_not_to_that_one_again() {
 fn nobody_waits_for_what_cannot_come() {
     let (queue, slot) = full(10, 1_000);
     let ticket = join(&queue, NORMAL, 1).unwrap();
-    queue.publish(&[], &config(10, 1_000), Instant::now());
+    queue.publish(&[], None, &config(10, 1_000), Instant::now());
     assert_eq!(refusal(&ticket), Some(Refusal::NothingComes));
     assert_eq!(join(&queue, NORMAL, 1).unwrap_err(), Refusal::NothingComes);
     // A backend that is not eligible finishes its requests, and gets no other.
@@ -208,15 +213,15 @@ fn nobody_waits_for_what_cannot_come() {
 fn an_expected_backend_is_waited_for_until_it_comes_or_is_late() {
     let queue = Queue::new();
     let now = Instant::now();
-    queue.publish(&[], &config(10, 1_000), now);
+    queue.publish(&[], None, &config(10, 1_000), now);
     queue.expect_until(Some(now + CEILING), now);
     let served = join(&queue, NORMAL, 1).unwrap();
     let slot = slot(&queue, 0, 1);
-    queue.publish(std::slice::from_ref(&slot), &config(10, 1_000), now);
+    queue.publish(std::slice::from_ref(&slot), None, &config(10, 1_000), now);
     assert!(is_granted(&served));
 
     let late = join(&queue, NORMAL, 1).unwrap();
-    queue.publish(&[], &config(10, 1_000), now);
+    queue.publish(&[], None, &config(10, 1_000), now);
     queue.tick(now);
     assert!(late.take_answer().is_none());
     queue.tick(now + CEILING);
@@ -246,7 +251,7 @@ fn a_guest_is_served_where_a_place_is_first_and_counts_at_home_only() {
     ];
     ticket.stands_in_one_less();
     // Where nothing comes any more is no reason to go while there is another place to stand.
-    home.publish(&[], &config(1, 1_000), Instant::now());
+    home.publish(&[], None, &config(1, 1_000), Instant::now());
     assert!(ticket.take_answer().is_none());
     elsewhere.leave();
     at_home.leave();
@@ -277,14 +282,14 @@ fn request(queue: &Arc<Queue>, slots: &[Arc<Slot>], number: usize) -> Option<Arc
     // Here a place may become free that nobody is seen to wait for.
     std::thread::yield_now();
     let wake = Arc::new(Unpark(std::thread::current(), AtomicBool::new(false)));
-    let ticket = Ticket::new(NORMAL, 1, &[], Waker::from(Arc::clone(&wake)));
+    let ticket = Ticket::new(bearer(NORMAL, 1, &[]), Waker::from(Arc::clone(&wake)));
     let place = queue.join(&ticket, Stand::Home, Instant::now()).unwrap();
     ticket.stands_in_one_less();
     let is_impatient = number.is_multiple_of(7);
     let begun = Instant::now();
     let served = loop {
-        if let Some(Answer::Granted(slot)) = ticket.take_answer() {
-            break Some(slot);
+        if let Some(Answer::Granted(grant)) = ticket.take_answer() {
+            break Some(grant.slot);
         }
         if is_impatient {
             break None;
@@ -303,7 +308,7 @@ fn no_wake_up_is_lost_and_no_cap_exceeded_between_threads() {
     for (threads, cap) in [(2, 1), (4, 1), (8, 2)] {
         let queue = Queue::new();
         let slots = [slot(&queue, 0, cap), slot(&queue, 1, 1)];
-        queue.publish(&slots, &config(1_000, 1_000), Instant::now());
+        queue.publish(&slots, None, &config(1_000, 1_000), Instant::now());
         let inside = [AtomicU32::new(0), AtomicU32::new(0)];
         let (start, served) = (Barrier::new(threads), AtomicUsize::new(0));
         std::thread::scope(|scope| {

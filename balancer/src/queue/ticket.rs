@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use crate::config::Priority;
+use crate::limits::{Limited, Pass};
 use crate::snapshot::Slot;
 
 /// Why a request that waited, or wanted to, gets no place.
@@ -20,21 +21,47 @@ pub(crate) enum Refusal {
 /// What a ticket came to.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// A place on this backend, taken already: whoever gets this has to give it back.
-    Granted(Arc<Slot>),
+    /// A place on this backend, taken already, and through all gates: whoever gets this has to
+    /// give it back.
+    Granted(Grant),
     /// None.
     Refused(Refusal),
+}
+
+/// A place that was taken for somebody else.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) pass: Pass,
+}
+
+impl Grant {
+    /// To whoever is next.
+    pub(crate) fn give_back(mut self) {
+        self.pass.end(&self.slot);
+    }
+}
+
+/// What a request is and holds, for its ticket.
+#[derive(Debug, Clone)]
+pub(crate) struct Bearer<'a> {
+    /// Its route's.
+    pub(crate) priority: Priority,
+    /// What it holds while it waits.
+    pub(crate) bytes: u64,
+    /// Slots that it has been to; none of them will do.
+    pub(crate) tried: &'a [u32],
+    /// Which gates it has to pass.
+    pub(crate) limited: Limited,
 }
 
 /// A request's claim to the next free place. It may stand in several queues; the first that
 /// grants it a place wins, and the others find that it has one.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    /// Its route's.
-    pub(crate) priority: Priority,
-    /// What it holds while it waits.
-    pub(crate) bytes: u64,
-    /// Slots that it has been to; none of them will do.
+    pub(super) priority: Priority,
+    pub(super) bytes: u64,
+    pub(super) limited: Limited,
     tried: Box<[u32]>,
     /// Of the task that waits. A connection is one task from its beginning to its end.
     waker: Waker,
@@ -51,9 +78,10 @@ enum State {
 
 impl Ticket {
     /// Still joining: [`Ticket::stands_in_one_less`] ends that.
-    pub(crate) fn new(priority: Priority, bytes: u64, tried: &[u32], waker: Waker) -> Arc<Ticket> {
+    pub(crate) fn new(bearer: Bearer<'_>, waker: Waker) -> Arc<Ticket> {
+        let Bearer { priority, bytes, tried, limited } = bearer;
         let state = Mutex::new(State::Waiting(1));
-        Arc::new(Ticket { priority, bytes, tried: tried.into(), waker, state })
+        Arc::new(Ticket { priority, bytes, tried: tried.into(), limited, waker, state })
     }
 
     /// Whether it has waited before, and been to a backend that failed it.
@@ -63,6 +91,11 @@ impl Ticket {
 
     pub(super) fn tried(&self) -> &[u32] {
         &self.tried
+    }
+
+    /// Whether it has no answer yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(*self.lock(), State::Waiting(_))
     }
 
     pub(crate) fn was_at(&self, slot: u32) -> bool {
@@ -84,18 +117,29 @@ impl Ticket {
     /// Nobody waits with it any more. A place that it was granted meanwhile goes to the next.
     pub(crate) fn end(&self) {
         let before = std::mem::replace(&mut *self.lock(), State::Ended);
-        if let State::Answered(Answer::Granted(slot)) = before {
-            slot.leave();
+        if let State::Answered(Answer::Granted(grant)) = before {
+            grant.give_back();
         }
     }
 
-    /// Whether it takes the place.
-    pub(super) fn grant(&self, slot: &Arc<Slot>) -> bool {
-        self.answer(Answer::Granted(Arc::clone(slot)))
+    /// Takes the place; hands it back if nobody waits for it any more.
+    pub(super) fn grant(&self, grant: Grant) -> Result<(), Grant> {
+        let mut state = self.lock();
+        if !matches!(*state, State::Waiting(_)) {
+            return Err(grant);
+        }
+        *state = State::Answered(Answer::Granted(grant));
+        Ok(())
     }
 
+    /// Whether that was news.
     pub(super) fn refuse(&self, refusal: Refusal) -> bool {
-        self.answer(Answer::Refused(refusal))
+        let mut state = self.lock();
+        let is_waiting = matches!(*state, State::Waiting(_));
+        if is_waiting {
+            *state = State::Answered(Answer::Refused(refusal));
+        }
+        is_waiting
     }
 
     pub(super) fn stands_in_one_more(&self) {
@@ -118,15 +162,6 @@ impl Ticket {
 
     pub(super) fn wake(&self) {
         self.waker.wake_by_ref();
-    }
-
-    fn answer(&self, answer: Answer) -> bool {
-        let mut state = self.lock();
-        let is_waiting = matches!(*state, State::Waiting(_));
-        if is_waiting {
-            *state = State::Answered(answer);
-        }
-        is_waiting
     }
 
     /// The last lock to be taken, where others are held.

@@ -46,6 +46,7 @@ fn pool(name: &str, backends: &[Backend]) -> PoolConfig {
             healthy_after: 2,
             unhealthy_after: 3,
         },
+        concurrency: None,
         queue: QueueConfig::default(),
     }
 }

@@ -8,7 +8,7 @@ use policies::backend::{Address, BackendKey, PoolName};
 use policies::balance::{Entry, Picker};
 
 use super::state::State;
-use super::{Member, Name};
+use super::{Member, Name, gates};
 use crate::config::PoolConfig;
 use crate::snapshot::{PoolView, Snapshot};
 
@@ -17,11 +17,13 @@ impl State {
     pub(super) fn build(&mut self) -> Snapshot {
         self.version += 1;
         let config = Arc::clone(&self.config);
+        self.gates.forget(&config);
         Snapshot {
             version: self.version,
             generation: self.generation,
             routes: Arc::clone(&self.routes),
             layout: Arc::clone(&self.layout),
+            gates: self.gates.of_routes(&config, &mut self.slots),
             pools: config.pools.iter().map(|pool| self.view(pool)).collect(),
             config,
         }
@@ -41,12 +43,16 @@ impl State {
             eligible.extend(member.slot.clone());
         }
         let slots = members.iter().filter_map(|member| member.slot.as_ref());
+        let capacity = gates::capacity(config, &members);
+        let gates = self.gates.of_pool(&self.config, config, capacity);
         PoolView {
             picker: Picker::new(config.rule, &entries),
             eligible,
             members: slots.chain(self.slots.finishing_in(&config.name)).cloned().collect(),
             queue: self.slots.queue(&config.name),
             budget: self.budget(&config.name),
+            capacity,
+            gates,
         }
     }
 
@@ -54,7 +60,7 @@ impl State {
     /// find the backend in it that it was given.
     pub(super) fn line_up(&mut self, snapshot: &Snapshot, now: Instant) {
         for (pool, config) in snapshot.pools.iter().zip(&snapshot.config.pools) {
-            pool.queue.publish(&pool.eligible, &config.queue, now);
+            pool.queue.publish(&pool.eligible, pool.gates.as_ref(), &config.queue, now);
         }
         for queue in self.slots.queues_without(&snapshot.config.pools) {
             queue.send_away(now);

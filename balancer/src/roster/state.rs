@@ -14,6 +14,7 @@ use policies::health::Verdict;
 use policies::membership::{Change, Membership, Rejected, Stage};
 use policies::route::RouteTable;
 
+use super::gates::Gates;
 use super::slots::Slots;
 use super::{Member, Name};
 use crate::budget::Budget;
@@ -33,6 +34,7 @@ pub(super) struct State {
     pub(super) slots: Slots,
     /// Of every pool that is configured.
     budgets: BTreeMap<PoolName, Arc<Budget>>,
+    pub(super) gates: Gates,
 }
 
 /// What the membership does not know of a member.
@@ -57,6 +59,7 @@ impl State {
             standings: BTreeMap::new(),
             slots: Slots::default(),
             budgets: BTreeMap::new(),
+            gates: Gates::default(),
             config,
         };
         state.match_budgets();

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use policies::route::Action;
-
 use super::histogram::CELLS as HISTOGRAM;
 use super::totals::{NONE, Protocol, RequestKey, Totals};
 use super::{CodeClass, Finished, Shed};
-use crate::config::{DoorConfig, RouteConfig};
+use crate::config::DoorConfig;
 use crate::outcome::Outcome;
 
 /// Numbers per listener, request and pool, by their place.
@@ -72,7 +70,7 @@ impl Layout {
         let mut series = 1;
         let mut rows = Vec::with_capacity(config.routes.len());
         for route in &config.routes {
-            let pools = pools_of(route);
+            let pools = route.pools().into_boxed_slice();
             let first = series;
             series += 1 + pools.len();
             rows.push(Row { name: route.route.name.clone(), first, pools });
@@ -204,15 +202,4 @@ impl Layout {
         let pool = pool.and_then(|&pool| self.pools.get(usize::from(pool)));
         (row.name.clone(), pool.cloned().unwrap_or_else(none))
     }
-}
-
-/// Every pool that the route may send a request to, once each.
-fn pools_of(route: &RouteConfig) -> Box<[u16]> {
-    let mut pools: Vec<u16> = match &route.route.action {
-        Action::Forward(target) => target.pools().map(|pool| pool.0).collect(),
-        Action::Redirect { .. } | Action::Respond { .. } => Vec::new(),
-    };
-    pools.sort_unstable();
-    pools.dedup();
-    pools.into_boxed_slice()
 }

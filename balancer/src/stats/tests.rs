@@ -295,6 +295,7 @@ fn pool(name: &str) -> PoolConfig {
             healthy_after: 2,
             unhealthy_after: 3,
         },
+        concurrency: None,
         queue: QueueConfig::default(),
     }
 }
@@ -320,5 +321,7 @@ fn route(name: &str, action: Action) -> RouteConfig {
         retries: RetryPolicy::default(),
         sticky: None,
         priority: Priority::Normal,
+        concurrency: None,
+        reserve: 0.0,
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::config::Priority;
-use crate::queue::{Stand, Ticket};
+use crate::queue::{Bearer, Stand, Ticket};
 use crate::roster::Roster;
 use crate::roster::fixture::{backend, door, healthy, report};
 
@@ -86,7 +86,9 @@ fn a_newcomer_does_not_overtake_who_waits() {
     let view = view(&roster, 0, &mut Locals::new());
     let exchange = Exchange::new(Instant::now());
     let lease = pick(&view, &exchange).ok().unwrap();
-    let ticket = Ticket::new(Priority::Normal, 0, &[], Waker::noop().clone());
+    let limited = view.limited(None);
+    let bearer = Bearer { priority: Priority::Normal, bytes: 0, tried: &[], limited };
+    let ticket = Ticket::new(bearer, Waker::noop().clone());
     let queue = &view.snapshot.pools[0].queue;
     let place = queue.join(&ticket, Stand::Home, std::time::Instant::now()).unwrap();
     // Room that has not been handed out yet, as after a slow start.

@@ -47,6 +47,7 @@ impl Source for Fake {
             action: "forward".into(),
             pools: vec!["app".into()],
             requests: 12,
+            concurrency: None,
         }]
     }
 

@@ -69,6 +69,9 @@ pub struct PoolView {
     pub rule: String,
     /// Requests that it has taken and not finished.
     pub in_flight: u32,
+    /// Requests that it can have in flight as things stand; nothing if nothing bounds it.
+    #[serde(default)]
+    pub concurrency_limit: Option<u32>,
     /// Requests that wait for a place on one of its backends.
     #[serde(default)]
     pub queued: u64,
@@ -170,6 +173,18 @@ pub struct RouteView {
     pub pools: Vec<String>,
     /// Requests that took it since the start.
     pub requests: u64,
+    /// `limits.concurrency`, and how much of it is used; nothing for a route without.
+    #[serde(default)]
+    pub concurrency: Option<ConcurrencyView>,
+}
+
+/// A limit on requests at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConcurrencyView {
+    /// Requests in flight now.
+    pub in_flight: u32,
+    /// Requests that may be.
+    pub limit: u32,
 }
 
 impl PoolView {
@@ -246,6 +261,7 @@ pub(crate) mod tests {
             name: "app".into(),
             rule: "two_choices".into(),
             in_flight: 5,
+            concurrency_limit: Some(12),
             queued: 3,
             demand: DemandView { arrivals_rps: 4_210.0, refused_rps: 0.0, concurrency: 5.25 },
             backends: vec![backend("a", BackendState::Serving), backend("b", state)],

@@ -115,6 +115,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
     let elastic = elastic::elastic(&mut build, root, &site.state_dir);
     let mut routes = routes::routes(&mut build, root, &pools);
     build.check_binds();
+    references::reserves(&mut build, root, &routes, &pools);
     // With errors about, a pool may look unused and two matches alike because part of a route
     // could not be read.
     if !build.problems.has_errors() {

@@ -90,6 +90,8 @@ pub(crate) static NOT_LOOPBACK: Code =
     error("TG0410", "The admin listener would be reachable from other machines.");
 pub(crate) static INSTANCES_OVERLAP: Code =
     error("TG0411", "Instances of two pools would have one address.");
+pub(crate) static OVER_RESERVED: Code =
+    error("TG0412", "Routes reserve more of a pool than there is.");
 
 pub(crate) static KEY_LATER: Code =
     warning("TG0501", "The key is known and not supported yet; it has no effect.");
@@ -148,6 +150,7 @@ pub static ALL: &[&Code] = &[
     &NO_SHARE,
     &NOT_LOOPBACK,
     &INSTANCES_OVERLAP,
+    &OVER_RESERVED,
     &KEY_LATER,
     &WORD_LATER,
     &NOT_OPENED,

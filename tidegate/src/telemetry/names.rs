@@ -94,6 +94,27 @@ pub(super) const IN_FLIGHT: Metric = Metric {
     help: "Requests that a pool has taken and not finished.",
 };
 
+pub(super) const CONCURRENCY_LIMIT: Metric = Metric {
+    name: "tidegate_concurrency_limit",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+    help: "Requests that the backends in rotation of a pool may have in flight together.",
+};
+
+pub(super) const ROUTE_IN_FLIGHT: Metric = Metric {
+    name: "tidegate_route_in_flight",
+    kind: Kind::Gauge,
+    labels: &["route"],
+    help: "Requests in flight of a route that has a limit.",
+};
+
+pub(super) const ROUTE_LIMIT: Metric = Metric {
+    name: "tidegate_route_concurrency_limit",
+    kind: Kind::Gauge,
+    labels: &["route"],
+    help: "Requests of a route that may be in flight at once.",
+};
+
 pub(super) const QUEUE_LENGTH: Metric = Metric {
     name: "tidegate_queue_length",
     kind: Kind::Gauge,
@@ -272,6 +293,9 @@ pub const ALL: &[Metric] = &[
     CONNECTIONS,
     CONNECTIONS_OPEN,
     IN_FLIGHT,
+    CONCURRENCY_LIMIT,
+    ROUTE_IN_FLIGHT,
+    ROUTE_LIMIT,
     QUEUE_LENGTH,
     QUEUE_SECONDS,
     SHED,

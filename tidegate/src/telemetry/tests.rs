@@ -8,8 +8,8 @@ use metrics::{Key, Label, Level, Metadata, Recorder};
 use policies::backend::{BackendId, BackendKey, PoolName};
 
 use super::*;
-use crate::admin::view::BackendState;
 use crate::admin::view::tests::well;
+use crate::admin::view::{BackendState, ConcurrencyView, RouteView};
 
 const PAGE: &str = include_str!("../../../docs/metrics.md");
 
@@ -67,6 +67,18 @@ fn telemetry(counted: &Counted) -> Arc<Telemetry> {
     telemetry
 }
 
+/// A route with a limit.
+fn limited() -> RouteView {
+    RouteView {
+        name: "all".into(),
+        when: String::new(),
+        action: String::new(),
+        pools: Vec::new(),
+        requests: 3,
+        concurrency: Some(ConcurrencyView { in_flight: 2, limit: 7 }),
+    }
+}
+
 /// Value by name and labels as written.
 fn samples(text: &str) -> BTreeMap<String, f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -83,7 +95,7 @@ fn a_scrape_says_what_was_counted() {
     let telemetry = telemetry(&counted);
     counted.sheets[0].finished(&finished());
     let (_, pools) = well(BackendState::Down);
-    let text = telemetry.render(&pools);
+    let text = telemetry.render(&pools, &[limited()]);
     let samples = samples(&text);
     for (series, value) in [
         (
@@ -106,6 +118,9 @@ fn a_scrape_says_what_was_counted() {
         (r#"tidegate_backend_healthy{pool="app",backend="b"}"#, 0.0),
         (r#"tidegate_backend_in_flight{pool="app",backend="b"}"#, 2.0),
         (r#"tidegate_requests_in_flight{pool="app"}"#, 5.0),
+        (r#"tidegate_concurrency_limit{pool="app"}"#, 12.0),
+        (r#"tidegate_route_in_flight{route="all"}"#, 2.0),
+        (r#"tidegate_route_concurrency_limit{route="all"}"#, 7.0),
         (r#"tidegate_queue_length{pool="app"}"#, 3.0),
         (r#"tidegate_shed_total{pool="app",reason="displaced"}"#, 0.0),
         (r#"tidegate_backend_health_checks_total{pool="app",backend="a",result="passed"}"#, 1.0),
@@ -150,7 +165,7 @@ fn what_is_exported_is_what_is_listed() {
         tokio::runtime::Builder::new_current_thread().build().unwrap().metrics(),
     );
     telemetry.tick(Instant::now());
-    let text = telemetry.render(&pools);
+    let text = telemetry.render(&pools, &[limited()]);
 
     let mut exported: BTreeMap<String, (String, BTreeSet<Vec<String>>)> = BTreeMap::new();
     let mut family = String::new();
@@ -189,11 +204,11 @@ fn counters_do_not_go_back_when_a_worker_ends() {
     let counted = counted();
     let telemetry = telemetry(&counted);
     let ok = r#"tidegate_request_outcomes_total{outcome="ok"}"#;
-    assert_eq!(samples(&telemetry.render(&[])).get(ok), Some(&2.0));
+    assert_eq!(samples(&telemetry.render(&[], &[])).get(ok), Some(&2.0));
     let Counted { sheets: [first, second], .. } = counted;
     drop(first);
     second.finished(&finished());
-    assert_eq!(samples(&telemetry.render(&[])).get(ok), Some(&3.0));
+    assert_eq!(samples(&telemetry.render(&[], &[])).get(ok), Some(&3.0));
 }
 
 #[test]
@@ -222,7 +237,7 @@ fn lines_that_the_access_log_loses_are_told_over_reopened_logs() {
         let mut ring = writer.ring();
         assert!(!ring.push(&vec![b'x'; 2 << 20]));
         drop(AccessLog::new(&config, ring));
-        assert_eq!(samples(&telemetry.render(&[])).get(full), Some(&expected));
+        assert_eq!(samples(&telemetry.render(&[], &[])).get(full), Some(&expected));
         assert!(writer.stop(Duration::from_secs(5)));
     }
 }
@@ -232,7 +247,7 @@ fn a_refused_configuration_shows_and_the_next_good_one_heals() {
     let counted = counted();
     let telemetry = telemetry(&counted);
     let state = |telemetry: &Telemetry| {
-        let samples = samples(&telemetry.render(&[]));
+        let samples = samples(&telemetry.render(&[], &[]));
         let hashes: Vec<_> =
             samples.keys().filter(|name| name.contains("config_info")).cloned().collect();
         (samples[names::CONFIG_OK.name], hashes)
@@ -249,7 +264,7 @@ fn the_state_of_a_backend_that_left_is_told_no_more() {
     let counted = counted();
     let telemetry = telemetry(&counted);
     drop(counted.backend);
-    let text = telemetry.render(&[]);
+    let text = telemetry.render(&[], &[]);
     for name in [names::BACKEND_HEALTHY, names::BACKEND_CONNECTIONS, names::BACKEND_IN_FLIGHT] {
         assert!(!text.contains(&format!("{}{{", name.name)), "{} in\n{text}", name.name);
     }

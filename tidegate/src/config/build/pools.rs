@@ -64,6 +64,7 @@ fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, health: View<'_>) 
             max_idle: upstream.integer("max_idle").unwrap_or_default(),
         },
         health: health_config(view.view("health").or(health)),
+        concurrency: view.view("limits").integer("concurrency"),
         queue: queue(view.view("queue")),
     }
 }

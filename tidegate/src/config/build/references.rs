@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use balancer::config::RouteConfig;
-use policies::backend::PoolIndex;
-use policies::route::{Action, Arm, Matcher, Target};
+use balancer::config::{PoolConfig, RouteConfig};
+use policies::backend::{Backend, PoolIndex};
+use policies::route::{Arm, Matcher, Target};
 
 use super::Build;
 use super::pools::hash_key;
@@ -100,20 +100,42 @@ pub(super) fn shadowed(build: &mut Build<'_>, root: View<'_>, routes: &[RouteCon
     }
 }
 
-/// Points out pools that no route leads to.
-pub(super) fn unused_pools(build: &mut Build<'_>, root: View<'_>, routes: &[RouteConfig]) {
-    let mut used: Vec<PoolIndex> = Vec::new();
-    for config in routes {
-        match &config.route.action {
-            Action::Forward(Target::Waterfall(pools)) => used.extend(pools),
-            Action::Forward(Target::Split { arms, .. }) => {
-                used.extend(arms.iter().flat_map(|arm| &arm.to));
+/// What is reserved of each pool must be there, and what is reserved of a pool without a bound is
+/// nothing.
+pub(super) fn reserves(
+    build: &mut Build<'_>,
+    root: View<'_>,
+    routes: &[RouteConfig],
+    pools: &[PoolConfig],
+) {
+    let mut percent = vec![0.0; pools.len()];
+    for ((_, view), config) in root.tables("routes").into_iter().zip(routes) {
+        let Some(node) = view.view("limits").own("reserve") else { continue };
+        for place in config.pools().into_iter().map(usize::from) {
+            let (Some(pool), Some(sum)) = (pools.get(place), percent.get_mut(place)) else {
+                continue;
+            };
+            let is_bounded = |backend: &Backend| backend.max_concurrency.is_some();
+            if pool.concurrency.is_none() && !pool.backends.iter().all(is_bounded) {
+                build.say(node.span, say::reserve_of_unbounded(&pool.name.0));
             }
-            Action::Redirect { .. } | Action::Respond { .. } => {}
+            let before = *sum;
+            *sum += config.reserve * 100.0;
+            if *sum > OVER_ALL && before <= OVER_ALL {
+                build.say(node.span, say::over_reserved(&pool.name.0, sum.round()));
+            }
         }
     }
+}
+
+/// Percent; a sum of shares that are 100 together may come out a little larger.
+const OVER_ALL: f64 = 100.001;
+
+/// Points out pools that no route leads to.
+pub(super) fn unused_pools(build: &mut Build<'_>, root: View<'_>, routes: &[RouteConfig]) {
+    let mut used: Vec<u16> = routes.iter().flat_map(RouteConfig::pools).collect();
     used.sort_unstable();
-    for ((entry, _), index) in root.named("pools").into_iter().zip((0..=u16::MAX).map(PoolIndex)) {
+    for ((entry, _), index) in root.named("pools").into_iter().zip(0..=u16::MAX) {
         if used.binary_search(&index).is_err() {
             build.say(entry.key_span, say::pool_unused(&entry.key));
         }

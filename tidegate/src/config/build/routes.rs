@@ -65,6 +65,12 @@ fn idle_keys(build: &mut Build<'_>, view: View<'_>) {
             build.say(node.span, say::idle_key(key, "the route has no `to`"));
         }
     }
+    for key in ["concurrency", "reserve"] {
+        if let Some(node) = view.view("limits").own(key) {
+            let key = format!("limits.{key}");
+            build.say(node.span, say::idle_key(&key, "the route has no `to`"));
+        }
+    }
 }
 
 fn place(build: &Build<'_>, span: crate::config::document::Span) -> String {
@@ -89,12 +95,13 @@ fn route(
     idle_keys(build, view);
     let headers = view.view("headers");
     let retries = view.view("retries").or(defaults.view("retries"));
+    let limits = view.view("limits");
     RouteConfig {
         route: Route { name: name.into(), when, action: action(build, node, view, pools) },
         in_maintenance: view.flag("maintenance"),
         allow: access.allow,
         deny: access.deny,
-        max_body: max_body(view.view("limits")),
+        max_body: max_body(limits),
         rewrite,
         request_headers: edits(build, headers.view("request"), true),
         response_headers: edits(build, headers.view("response"), false),
@@ -102,6 +109,8 @@ fn route(
         retries: retry_policy(retries),
         sticky: sticky(build, view, name),
         priority: priority(view),
+        concurrency: limits.integer("concurrency"),
+        reserve: limits.share("reserve").unwrap_or_default() / 100.0,
     }
 }
 
@@ -176,6 +185,8 @@ pub(super) fn maintenance_of_site() -> RouteConfig {
         retries: RetryPolicy { max: 0, budget_permille: 0, ..RetryPolicy::default() },
         sticky: None,
         priority: Priority::Normal,
+        concurrency: None,
+        reserve: 0.0,
     }
 }
 

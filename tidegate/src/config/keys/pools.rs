@@ -49,10 +49,12 @@ pub(crate) static POOL: Shape = Shape {
             "Requests that one backend may have in flight, where the backend does not say.",
         )
         .or_else("no limit"),
+        key("limits", Kind::Table(&LIMITS), "What bounds the pool as a whole."),
         key(
             "queue",
             Kind::Table(&QUEUE),
-            "Requests wait here while every backend has as many as it may have.",
+            "Requests wait here while every backend, the pool or their route has as many as it may \
+             have.",
         )
         .or("{}"),
         key("upstream", Kind::Table(&UPSTREAM), "How connections to backends are kept.").or("{}"),
@@ -124,6 +126,15 @@ static BACKEND: Shape = Shape {
         key("max_concurrency", Kind::Integer(1, 1_000_000), "Requests it may have in flight.")
             .or_else("the pool's"),
     ],
+};
+
+static LIMITS: Shape = Shape {
+    keys: &[key(
+        "concurrency",
+        Kind::Integer(1, 10_000_000),
+        "Requests that all its backends together may have in flight.",
+    )
+    .or_else("the sum of the backends' `max_concurrency`")],
 };
 
 static QUEUE: Shape = Shape {

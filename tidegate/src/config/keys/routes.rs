@@ -203,9 +203,19 @@ static LIMITS: Shape = Shape {
     keys: &[
         key("body", Kind::SizeOrNone, "The request body; 413 beyond it.")
             .or_else("the listener's max_body"),
-        later("reserve", Kind::Share(100), "Share of the slots that is kept for this route."),
+        key(
+            "concurrency",
+            Kind::Integer(1, 10_000_000),
+            "Requests of this route that may be in flight at once, over all its pools.",
+        )
+        .or_else("no limit"),
+        key(
+            "reserve",
+            Kind::Share(100),
+            "Share of the capacity of each of its pools that only this route may use.",
+        )
+        .or("0%"),
         later("per_client", Kind::Rate, "Requests of one client; 429 beyond it."),
-        later("concurrency", Kind::Integer(1, 10_000_000), "Requests in flight at once."),
     ],
 };
 

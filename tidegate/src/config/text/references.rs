@@ -130,6 +130,20 @@ pub(crate) fn not_loopback(address: &str) -> Message {
     )
 }
 
+/// Parts that are more than the whole.
+pub(crate) fn over_reserved(pool: &str, percent: f64) -> Message {
+    let text = format!("routes reserve {percent}% of pool `{}`", shown(pool));
+    Message::new(&codes::OVER_RESERVED, text, "more than there is")
+        .help("lower `reserve` until those of all routes to the pool are 100% or less together")
+}
+
+/// A part of something without end.
+pub(crate) fn reserve_of_unbounded(pool: &str) -> Message {
+    let why = format!("nothing bounds pool `{}`", shown(pool));
+    let help = "give the pool, or each of its backends, `max_concurrency`";
+    idle_key("limits.reserve", &why).help(help)
+}
+
 /// None or several of keys that exclude each other.
 pub(crate) fn choice(section: &str, keys: &[&str], found: &[&str]) -> Message {
     let text = match found {
