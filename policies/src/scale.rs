@@ -173,7 +173,7 @@ fn ask(policy: &ScalingPolicy, memory: &mut Memory, sight: &Sight) -> Vec<Term> 
     let mut asked = |asker: Asker, value: u32, detail: f64, key: &'static str| {
         terms.push(Term::ask(asker, value, detail, policy.place(key)));
     };
-    if let Some(mean) = memory.mean_demand() {
+    if let Some(mean) = memory.mean_demand(policy, sight.now) {
         asked(Asker::Target, instances_for(policy, mean), mean, "target");
     }
     if let Some(burst) = memory.burst(policy, sight) {

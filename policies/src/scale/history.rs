@@ -64,8 +64,14 @@ impl Memory {
     }
 
     /// Mean demand of `target.window`, or of as much of it as was seen.
-    pub(super) fn mean_demand(&self) -> Option<f64> {
-        mean(self.samples.iter().map(|(_, sample)| sample.demand))
+    pub(super) fn mean_demand(&self, policy: &ScalingPolicy, now: Now) -> Option<f64> {
+        self.mean_of(policy.target.window, now)
+    }
+
+    fn mean_of(&self, window: Duration, now: Now) -> Option<f64> {
+        let is_recent = |at: Duration| now.steady.saturating_sub(at) < window;
+        let recent = self.samples.iter().filter(|(at, _)| is_recent(*at));
+        mean(recent.map(|(_, sample)| sample.demand))
     }
 
     /// Demand that the burst window asks for, if it asks.
@@ -81,8 +87,8 @@ impl Memory {
             self.burst_until = Some(now.saturating_add(policy.target.window));
         }
         self.burst_until.filter(|until| now < *until)?;
-        let recent = self.samples.iter().filter(|(at, _)| now.saturating_sub(*at) < burst.window);
-        let short = mean(recent.map(|(_, sample)| sample.demand))?.max(latest.demand);
+        let mean = self.mean_of(burst.window, sight.now).unwrap_or(latest.demand);
+        let short = mean.max(latest.demand);
         (short > 0.0).then_some(short)
     }
 

@@ -1,0 +1,144 @@
+//! More instances: those that drain come back first, then new ones are launched.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use policies::backend::BackendId;
+use policies::membership::Stage;
+use policies::scale::{Decision, Hold};
+
+use crate::controller::book::{Call, Launch, MOST_CALLS, Phase};
+use crate::controller::{Controller, Draft};
+use crate::look::{Action, Leaving, Look};
+use crate::ports::{LaunchRequest, Mark, Offer, Order};
+
+/// Between two tries while everything that can be launched has failed lately.
+const DARE: Duration = Duration::from_secs(15);
+
+impl Controller {
+    pub(super) fn grow(&mut self, look: &Look, decision: &mut Decision, turn: &mut Draft) {
+        let missing = decision.desired - decision.current;
+        let back = self.undrain(look, missing, turn);
+        let wanted = missing - back;
+        // What drains still lives, and costs: it leaves before others come.
+        let room = decision.limit.saturating_sub(self.book.living());
+        let count = wanted.min(room);
+        if count < wanted {
+            decision.holds.push(Hold::Crowded { rest: wanted - count });
+        }
+        let launched = if count > 0 { self.launch(look, count, decision, turn) } else { 0 };
+        if back + launched == 0 {
+            self.memory.retract_up();
+        }
+    }
+
+    /// Whoever drains only because it was not needed is the quickest to have.
+    fn undrain(&mut self, look: &Look, most: u32, turn: &mut Draft) -> u32 {
+        let stage = |id: &BackendId| {
+            let pool = look.fleet.pools.iter().find(|pool| pool.pool == self.settings.pool)?;
+            pool.members.iter().find(|member| member.id == *id).map(|member| member.stage)
+        };
+        let drains = self.book.held.iter().filter(|(_, held)| {
+            matches!(held.phase, Phase::Draining { why: Leaving::ScaleIn, .. })
+        });
+        // Drained ones would have to pass a check again; they may as well go.
+        let ids: Vec<BackendId> = drains
+            .filter(|(id, _)| matches!(stage(id), Some(Stage::Draining | Stage::Serving)))
+            .map(|(id, _)| id.clone())
+            .take(most as usize)
+            .collect();
+        for id in &ids {
+            if let Some(held) = self.book.held.get_mut(id) {
+                held.phase = Phase::Serving;
+            }
+            self.order(turn, Order::Undrain { id: id.clone() });
+        }
+        u32::try_from(ids.len()).unwrap_or(u32::MAX)
+    }
+
+    fn launch(
+        &mut self,
+        look: &Look,
+        count: u32,
+        decision: &mut Decision,
+        turn: &mut Draft,
+    ) -> u32 {
+        let now = look.now.steady;
+        if now < self.book.blocked_until {
+            decision.holds.push(Hold::Blocked { left: self.book.blocked_until - now });
+            return 0;
+        }
+        let Some(offer) = self.offer(now) else {
+            decision.holds.push(Hold::NoOffer);
+            return 0;
+        };
+        let mut calls = self.calls();
+        let mut left = count;
+        let mut attempt = 0;
+        while left > 0 && calls < MOST_CALLS {
+            let part = left.min(self.abilities.max_batch.max(1));
+            let request = self.request(look.decision, attempt, part, offer.clone());
+            let mut call = Call::default();
+            call.begin(now);
+            let launch = Launch { request: request.clone(), decided: now, call, is_lapsed: false };
+            self.book.launches.insert(request.token(), launch);
+            turn.actions.push(Action::Launch(request));
+            left -= part;
+            attempt += 1;
+            calls += 1;
+        }
+        if left > 0 {
+            decision.holds.push(Hold::Busy { rest: left });
+        }
+        count - left
+    }
+
+    fn request(&self, decision: u64, attempt: u32, count: u32, offer: Offer) -> LaunchRequest {
+        let mark = Mark {
+            site: Arc::clone(&self.settings.site),
+            pool: self.settings.pool.clone(),
+            installation: Arc::clone(&self.identity.installation),
+            epoch: self.identity.epoch,
+            decision,
+            attempt,
+        };
+        LaunchRequest { mark, count, offer }
+    }
+
+    /// The first that has not failed lately. If all have, the one whose failure is longest ago, now
+    /// and then: a cloud that had no capacity a minute ago may have some now.
+    fn offer(&mut self, now: Duration) -> Option<Offer> {
+        let failed = |offer: &&Offer| self.book.banned.get(&offer.name).copied();
+        let offers = &self.abilities.offers;
+        if let Some(fresh) = offers.iter().find(|offer| failed(offer).is_none()) {
+            return Some(fresh.clone());
+        }
+        if self.book.dared.is_some_and(|dared| now.saturating_sub(dared) < DARE) {
+            return None;
+        }
+        let oldest = offers.iter().min_by_key(failed).cloned();
+        self.book.dared = Some(now);
+        oldest
+    }
+
+    fn calls(&self) -> usize {
+        self.book.launches.values().filter(|launch| launch.call.is_under_way).count()
+    }
+
+    /// Open launches again, as they were.
+    pub(super) fn repeat(&mut self, look: &Look, turn: &mut Draft) {
+        let now = look.now.steady;
+        let life = self.abilities.token_life;
+        let mut calls = self.calls();
+        for launch in self.book.launches.values_mut() {
+            // A tenth before its end, for clocks that differ.
+            launch.is_lapsed =
+                life.is_some_and(|life| now.saturating_sub(launch.decided) > life - life / 10);
+            if !launch.is_lapsed && launch.call.is_due(now) && calls < MOST_CALLS {
+                launch.call.begin(now);
+                calls += 1;
+                turn.actions.push(Action::Repeat(launch.request.clone()));
+            }
+        }
+    }
+}
