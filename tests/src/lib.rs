@@ -7,6 +7,7 @@
 //! | [`DeafBackend`]         | an address where a connect hangs                                |
 //! | [`TestClient`]          | sends exactly the bytes of the test, reads strictly             |
 //! | [`TestDoor`]            | the program itself, with the configuration of the test          |
+//! | [`TestCloud`](cloud::TestCloud) | an AWS on loopback, with faults and a ledger          |
 //! | [`crowd`](crowd::crowd)  | many requests over a few connections, and what came back        |
 //! | [`Process`](drill::Process) | a backend that can be killed and frozen as a whole           |
 //! | [`Mixed`](mixed::Mixed) | GET and POST that go on meanwhile, and what failed of them      |
@@ -20,6 +21,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod cloud;
 pub mod crowd;
 pub mod door;
 pub mod drill;

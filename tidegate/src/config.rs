@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use balancer::access_log::AccessLogConfig;
 use balancer::config::DoorConfig;
+use infra::exec::ExecSettings;
 use infra::process::ProcessSettings;
 use policies::backend::PoolName;
 
@@ -78,6 +79,8 @@ pub struct ElasticConfig {
 pub enum ProviderConfig {
     /// `[pools.*.process]`
     Process(ProcessSettings),
+    /// `[pools.*.exec]`
+    Exec(ExecSettings),
 }
 
 /// `[site]`

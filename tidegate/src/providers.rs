@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use infra::exec::ExecProvider;
 use infra::process::ProcessProvider;
 use scaler::ports::Provider;
 
@@ -21,6 +22,7 @@ pub fn start(pool: &ElasticConfig) -> io::Result<Arc<dyn Provider>> {
         ProviderConfig::Process(settings) => {
             Ok(Arc::new(ProcessProvider::start(settings.clone())?))
         }
+        ProviderConfig::Exec(settings) => Ok(Arc::new(ExecProvider::new(settings.clone()))),
     }
 }
 

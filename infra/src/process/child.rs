@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -17,10 +16,6 @@ use super::record::Identity;
 
 /// Names the instance in the environment of all its processes.
 pub(super) const MARK: &str = "TIDEGATE_INSTANCE";
-
-/// What every program may expect to find. The rest of our environment stays here: it may hold
-/// secrets, and the service manager's words are for us alone.
-const PASSED_ON: [&str; 6] = ["HOME", "LANG", "PATH", "TMPDIR", "TZ", "USER"];
 
 /// Starts `command` as the leader of a new group. Its output goes to the end of `log`.
 pub(super) fn start(
@@ -35,7 +30,7 @@ pub(super) fn start(
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
-        .envs(PASSED_ON.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
+        .envs(crate::program::environment())
         .envs(env)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -52,26 +47,6 @@ pub(super) fn start(
             Err(error)
         }
     }
-}
-
-/// The file that `program` names: itself if it has a slash, else the first in `PATH`. `Err` says
-/// why it could not be started.
-pub(super) fn find(program: &str) -> Result<PathBuf, String> {
-    let is_program = |path: &Path| {
-        fs::metadata(path)
-            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    if program.contains('/') {
-        let path = PathBuf::from(program);
-        return match is_program(&path) {
-            true => Ok(path),
-            false => Err(format!("`{program}` is no program that may be run")),
-        };
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&path).map(|folder| folder.join(program)).find(|p| is_program(p));
-    found.ok_or_else(|| format!("no program `{program}` in PATH"))
 }
 
 /// Who this process is, so that it can be recognised after a restart of ours.
@@ -181,12 +156,5 @@ mod tests {
         assert!(!is_alive(&Identity { started: own.started + 1, ..own.clone() }));
         assert!(pid(&Identity { pid: 1, ..own.clone() }).is_none());
         assert!(pid(&Identity { pid: -5, ..own }).is_none());
-    }
-
-    #[test]
-    fn a_program_is_found_as_a_shell_would_find_it() {
-        assert!(find("sh").unwrap().is_absolute());
-        assert!(find("/proc/version").unwrap_err().contains("may be run"));
-        assert!(find("no-such-program-at-all").unwrap_err().contains("in PATH"));
     }
 }

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use super::record::{Marked, Phase, Record, id_of};
 use super::spec::{Spec, Taken};
 use super::{NAME, ProcessSettings, TOKEN_LIFE, child, output, record};
+use crate::program;
 
 /// Between two looks at the processes.
 const LOOK: Duration = Duration::from_millis(200);
@@ -155,7 +156,7 @@ impl Keeper {
             }
             Some(entry) => entry.record.granted,
             None => {
-                child::find(spec.program()).map_err(refused)?;
+                program::find(spec.program()).map_err(refused)?;
                 self.room(&spec, request.count)?
             }
         };
@@ -278,7 +279,7 @@ impl Keeper {
         let env = entry.spec.env_for(id, &pool.0, address);
         let log = output::file(&self.settings.folder, id);
         let started =
-            child::find(entry.spec.program()).map_err(io::Error::other).and_then(|found| {
+            program::find(entry.spec.program()).map_err(io::Error::other).and_then(|found| {
                 command[0] = found.to_string_lossy().into_owned();
                 child::start(&command, &env, &log)
             });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use infra::exec::ExecSettings;
 use infra::process::ProcessSettings;
 use ipnet::{IpNet, Ipv4Net};
 use policies::backend::PoolName;
@@ -49,11 +50,13 @@ pub(super) fn elastic(
             true => check_elastic(build, entry, view, &providers, &scaled),
             false => check_static(build, view, &providers),
         }
-        if let (Some(node), true) = (view.own("process"), is_elastic(view)) {
-            let settings = process(build, entry, node, view.view("process"), state_dir);
+        let is_elastic = is_elastic(view);
+        if let Some(provider) =
+            is_elastic.then(|| provider(build, entry, view, state_dir)).flatten()
+        {
             found.push(ElasticConfig {
-                pool: settings.pool.clone(),
-                provider: ProviderConfig::Process(settings),
+                pool: PoolName(entry.key.as_str().into()),
+                provider,
                 max_concurrency: view.integer("max_concurrency"),
             });
         }
@@ -77,7 +80,7 @@ fn check_elastic(
     if let Some(node) = view.own("backends") {
         build.say(node.span, say::idle_key("backends", "an elastic pool launches its own"));
     }
-    if !scaled.contains(&entry.key.as_str()) && providers == ["process"] {
+    if !scaled.contains(&entry.key.as_str()) && matches!(providers, ["process" | "exec"]) {
         let why = "no section of `scalers` is about it, so nothing launches its instances";
         build.say(span, say::pool_empty(&entry.key, why));
     }
@@ -95,6 +98,26 @@ fn check_static(build: &mut Build<'_>, view: View<'_>, providers: &[&str]) {
 fn scaled_pools(root: View<'_>) -> Vec<&str> {
     let named = root.named("scalers").into_iter();
     named.map(|(entry, view)| view.text("pool").unwrap_or(&entry.key)).collect()
+}
+
+fn provider(
+    build: &mut Build<'_>,
+    entry: &Entry,
+    view: View<'_>,
+    state_dir: &Path,
+) -> Option<ProviderConfig> {
+    if let Some(node) = view.own("process") {
+        let settings = process(build, entry, node, view.view("process"), state_dir);
+        return Some(ProviderConfig::Process(settings));
+    }
+    view.own("exec")?;
+    let own = view.view("exec");
+    Some(ProviderConfig::Exec(ExecSettings {
+        pool: PoolName(entry.key.as_str().into()),
+        command: command(build, own),
+        env: env(build, own),
+        timeout: own.duration("timeout").unwrap_or_default(),
+    }))
 }
 
 fn process(
@@ -178,9 +201,9 @@ fn shown(addresses: Ipv4Net, port: u16) -> String {
 fn check_ranges(build: &mut Build<'_>, root: View<'_>, pools: &[ElasticConfig]) {
     let ranges: Vec<&ProcessSettings> = pools
         .iter()
-        .map(|pool| {
-            let ProviderConfig::Process(settings) = &pool.provider;
-            settings
+        .filter_map(|pool| match &pool.provider {
+            ProviderConfig::Process(settings) => Some(settings),
+            ProviderConfig::Exec(_) => None,
         })
         .collect();
     for (place, one) in ranges.iter().enumerate() {

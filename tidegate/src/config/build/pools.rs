@@ -80,11 +80,9 @@ fn queue(view: View<'_>) -> QueueConfig {
 /// Why a pool has no backends although nothing is wrong with it.
 fn why_empty<'a>(view: View<'a>) -> Option<(&'a Node, &'static str)> {
     let aws = view.own("aws").filter(|_| elastic::is_elastic(view));
-    let exec = view.own("exec").filter(|_| elastic::is_elastic(view));
     let tls = view.own("tls");
     let protocol = view.own("protocol").filter(|node| matches!(node.text(), Some("h2" | "h2c")));
     aws.map(|node| (node, "instances of AWS are not supported yet"))
-        .or(exec.map(|node| (node, "instances of a program of yours are not supported yet")))
         .or(tls.map(|node| (node, "TLS toward backends is not supported yet")))
         .or(protocol.map(|node| (node, "only `http/1.1` is supported toward backends so far")))
 }

@@ -30,7 +30,15 @@ pub(crate) static PROCESS: Shape = Shape {
 
 pub(crate) static EXEC: Shape = Shape {
     keys: &[
-        key("command", Kind::Many(&Kind::Text), "Program and arguments.").required(),
-        key("timeout", DURATION, "For one answer.").or("60s"),
+        key(
+            "command",
+            Kind::Many(&Kind::Text),
+            "Program and arguments, without a shell; it gets one request on its standard input \
+             and writes one answer (`docs/providers.md`).",
+        )
+        .required(),
+        key("timeout", Kind::Duration("100ms", "1h"), "For one answer; then it is killed.")
+            .or("60s"),
+        key("env", Kind::Named(Names::Free, &Kind::Body), "Further variables of its environment."),
     ],
 };
