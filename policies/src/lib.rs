@@ -24,6 +24,8 @@ pub mod balance;
 pub mod health;
 pub mod membership;
 pub mod retry;
+pub mod outcomes;
+pub mod outlier;
 pub mod rng;
 pub mod route;
 pub mod scale;
