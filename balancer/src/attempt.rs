@@ -170,7 +170,7 @@ impl Passage<'_> {
             Some(Err(error)) => {
                 let backend = &lease.0.slot.key;
                 tracing::debug!(pool = %backend.pool, backend = %backend.backend, %error, "connect failed");
-                (Outcome::ConnectFailed, BackendFault::ConnectFailed)
+                (Outcome::ConnectFailed, connect_fault(&error))
             }
             None if total <= timers.now() => (Outcome::TotalTimeout, BackendFault::TotalTimeout),
             None if first_byte <= timers.now() => {
@@ -286,6 +286,14 @@ fn given_up(exchange: &mut Exchange, next: Lease) -> Failed {
     exchange.record.status = 0;
     exchange.record.first_byte_us = None;
     Failed { outcome: Outcome::BadResponse, next: Next::Taken(next) }
+}
+
+/// Whose fault it is that there is no connection.
+fn connect_fault(error: &std::io::Error) -> BackendFault {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+    let is_ours = ours.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+    if is_ours { BackendFault::DoorExhausted } else { BackendFault::ConnectFailed }
 }
 
 /// The outcome and whose fault it is.

@@ -10,6 +10,7 @@ use health::config::HealthConfig;
 use ipnet::IpNet;
 use policies::backend::{Backend, PoolIndex, PoolName};
 use policies::balance::{HashKey, Rule};
+use policies::outlier::OutlierPolicy;
 use policies::retry::RetryPolicy;
 use policies::route::normal::PathRules;
 use policies::route::{Action, Route};
@@ -116,6 +117,8 @@ pub struct PoolConfig {
     pub concurrency: Option<u32>,
     /// What becomes of requests while all of them are full.
     pub queue: QueueConfig,
+    /// When one of them is taken out by its answers.
+    pub outlier: OutlierPolicy,
 }
 
 /// `[pools.*] queue`

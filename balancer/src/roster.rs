@@ -7,37 +7,46 @@
 //!
 //! What follows from all this is published as one [`Snapshot`] for the workers, one list of
 //! targets for the health monitor and one list of names for the resolver. A backend takes
-//! requests when it is serving, healthy, has an address and a weight.
+//! requests when it is serving, healthy, not ejected, and has an address and a weight.
 //!
 //! | what                                              | where       |
 //! |---------------------------------------------------|-------------|
 //! | the members, and what each event does to them     | `state.rs`  |
+//! | what is known of one of them                      | `standing.rs`, `conduct.rs` |
+//! | what follows from how their requests went         | `judge.rs`  |
 //! | their slots, and those that only finish requests  | `slots.rs`  |
 //! | what is published of them                         | `output.rs` |
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use health::{Report, Target};
+use health::{Pulse, Report, Target};
 use policies::backend::{Backend, PoolName};
 use policies::health::Verdict;
 use policies::membership::{Change, Rejected, Stage};
+use policies::outcomes::Outcomes;
 use tokio::sync::watch;
 
 use crate::config::DoorConfig;
 use crate::snapshot::{Slot, Snapshot};
 
+mod conduct;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod gates;
+mod judge;
 mod output;
 mod slots;
+mod standing;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use judge::EJECTIONS_TOTAL;
+use judge::{Counted, Event};
 use state::State;
 
 /// A name and a port that a backend is configured with.
@@ -66,6 +75,12 @@ pub struct Member {
     pub verdict: Verdict,
     /// Why it is not healthy, or has no address.
     pub reason: Option<String>,
+    /// Whether it takes requests.
+    pub is_eligible: bool,
+    /// Out for a while because of how its requests went.
+    pub is_ejected: bool,
+    /// Of its checks.
+    pulse: Arc<Pulse>,
     /// Slots at addresses that it had before, while their last requests end.
     finishing: Vec<Arc<Slot>>,
     /// Which of its beginnings its checks are about.
@@ -154,6 +169,20 @@ impl Roster {
         }
     }
 
+    /// Draws the conclusions from what the workers have counted until `now`, a time since the door
+    /// started. To be called several times a second; `is_late` says that we ourselves were kept
+    /// from it, and nothing that has to do with time is held against a backend then.
+    pub fn judge(&self, now: Duration, by_slot: &BTreeMap<u32, Outcomes>, is_late: bool) {
+        let mut state = self.lock();
+        let events = state.judge(now, &Counted { by_slot, is_late });
+        if events.is_empty() {
+            return;
+        }
+        self.publish(&mut state);
+        drop(state);
+        events.iter().for_each(Event::tell);
+    }
+
     /// Whom the health monitor is to check.
     pub fn targets(&self) -> watch::Receiver<Arc<[Target]>> {
         self.targets.subscribe()
@@ -199,14 +228,6 @@ impl Member {
     /// Requests in flight, also at addresses that it had before.
     pub fn in_flight(&self) -> u32 {
         self.slot.iter().chain(&self.finishing).map(|slot| slot.in_flight()).sum()
-    }
-
-    /// Whether it takes requests.
-    pub fn is_eligible(&self) -> bool {
-        self.slot.is_some()
-            && self.stage == Stage::Serving
-            && self.verdict == Verdict::Healthy
-            && self.backend.weight > 0
     }
 }
 

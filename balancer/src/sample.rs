@@ -7,6 +7,7 @@ use std::time::Duration;
 use health::config::{HealthConfig, ProbeKind};
 use policies::backend::{Address, Backend, BackendId, Origin, PoolIndex, PoolName};
 use policies::balance::{HashKey, Rule};
+use policies::outlier::OutlierPolicy;
 use policies::retry::RetryPolicy;
 use policies::route::normal::PathRules;
 use policies::route::{Action, Matcher, Route, Target};
@@ -82,6 +83,7 @@ fn pool(backends: &[SocketAddr]) -> PoolConfig {
         },
         concurrency: None,
         queue: QueueConfig::default(),
+        outlier: OutlierPolicy::default(),
     }
 }
 

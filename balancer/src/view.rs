@@ -72,7 +72,7 @@ impl View {
         for slot in snapshot.pools.iter().flat_map(|pool| &pool.members) {
             let local = locals.remove(&slot.id).unwrap_or_else(|| {
                 let sheet = BackendSheet::new();
-                registry.register_backend(slot.key.clone(), Arc::clone(&sheet));
+                registry.register_backend(slot.key.clone(), slot.id, Arc::clone(&sheet));
                 Rc::new(SlotLocal::new(Arc::clone(slot), sheet))
             });
             kept.insert(slot.id, local);

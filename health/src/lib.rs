@@ -20,4 +20,4 @@ pub mod probe;
 mod test_backend;
 
 pub use error::{Phase, ProbeError};
-pub use monitor::{Monitor, Report, Target};
+pub use monitor::{Monitor, Pulse, Report, Target};

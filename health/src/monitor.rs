@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use target::Reports;
-pub use target::{Report, Target};
+pub use target::{Pulse, Report, Target};
 
 /// Asks every target of a list, until it is stopped or dropped.
 #[derive(Debug)]

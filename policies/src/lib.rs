@@ -7,7 +7,7 @@
 //! | Which route takes this request?     | [`route::RouteTable::find`]      |
 //! | Which backend of its pool?          | [`balance::Picker::pick`]        |
 //! | May it be tried again?              | [`retry::again`]                 |
-//! | Is this backend well?               | [`health::Judge::observe`]       |
+//! | Is this backend well?               | [`health::Judge::observe`], [`outlier::Outlier::suspect`] |
 //! | Who is a member, in which stage?    | [`membership::Membership::apply`] |
 //! | How many instances should there be? | [`scale::decide`]                |
 //!
@@ -23,9 +23,9 @@ pub mod backend;
 pub mod balance;
 pub mod health;
 pub mod membership;
-pub mod retry;
 pub mod outcomes;
 pub mod outlier;
+pub mod retry;
 pub mod rng;
 pub mod route;
 pub mod scale;

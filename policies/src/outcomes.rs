@@ -82,9 +82,8 @@ impl Outcomes {
 }
 
 /// The outcomes of the last so many seconds, in steps of a quarter of one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Window {
-    steps: u64,
     /// By number of the step, rising; steps without outcomes are left out.
     kept: VecDeque<(u64, Outcomes)>,
 }
@@ -101,16 +100,12 @@ pub struct Stretch {
 }
 
 impl Window {
-    /// Of so many seconds, at least one step.
-    pub fn new(over: Duration) -> Window {
-        let steps = u64::try_from(over.as_millis().div_ceil(STEP_MS)).unwrap_or(u64::MAX);
-        Window { steps: steps.max(1), kept: VecDeque::new() }
-    }
-
-    /// Takes in what has happened just now. Times may not fall.
-    pub fn add(&mut self, now: Duration, outcomes: &Outcomes) {
+    /// Takes in what has happened just now, and forgets what is older than `over`, but for the
+    /// step under way. Times may not fall.
+    pub fn add(&mut self, now: Duration, over: Duration, outcomes: &Outcomes) {
         let step = step(now);
-        while self.kept.front().is_some_and(|(at, _)| at + self.steps <= step) {
+        let steps = u64::try_from(over.as_millis().div_ceil(STEP_MS)).unwrap_or(u64::MAX).max(1);
+        while self.kept.front().is_some_and(|(at, _)| at.saturating_add(steps) <= step) {
             self.kept.pop_front();
         }
         match self.kept.back_mut() {
@@ -151,28 +146,30 @@ fn step(now: Duration) -> u64 {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn good(count: u64) -> Outcomes {
         Outcomes { good: count, ..Outcomes::default() }
     }
 
     #[test]
     fn a_window_forgets_what_is_older_than_it_is_long() {
-        let mut window = Window::new(Duration::from_secs(1));
+        let mut window = Window::default();
         for ms in [0, 250, 500, 750] {
-            window.add(Duration::from_millis(ms), &good(1));
+            window.add(Duration::from_millis(ms), SECOND, &good(1));
         }
         assert_eq!(window.sum(), good(4));
-        window.add(Duration::from_millis(1_000), &good(1));
+        window.add(Duration::from_millis(1_000), SECOND, &good(1));
         assert_eq!(window.sum(), good(4));
-        window.add(Duration::from_secs(9), &Outcomes::default());
+        window.add(Duration::from_secs(9), SECOND, &Outcomes::default());
         assert_eq!(window.sum(), good(0));
     }
 
     #[test]
     fn stretches_grow_from_now_into_the_past() {
-        let mut window = Window::new(Duration::from_secs(10));
-        window.add(Duration::from_secs(1), &good(3));
-        window.add(Duration::from_secs(2), &good(4));
+        let mut window = Window::default();
+        window.add(Duration::from_secs(1), SECOND * 10, &good(3));
+        window.add(Duration::from_secs(2), SECOND * 10, &good(4));
         let now = Duration::from_millis(2_200);
         let seen: Vec<_> = window
             .stretches(now)

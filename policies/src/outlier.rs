@@ -22,8 +22,8 @@ pub const LONGEST: Duration = Duration::from_secs(300);
 /// A shorter stretch says too little: one bad moment of a machine is not a bad machine.
 const SHORTEST: Duration = Duration::from_millis(500);
 
-/// `[pools.*.outlier]`. What is `None` is not looked at.
-#[derive(Debug, Clone, PartialEq)]
+/// `[pools.*.outlier]`. What is `None` is not looked at; the default looks at nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct OutlierPolicy {
     /// Failures in a row.
     pub consecutive: Option<u64>,
@@ -94,8 +94,8 @@ impl Cause {
     }
 }
 
-/// One backend, watched.
-#[derive(Debug, Clone)]
+/// One backend, watched. At first nothing is known of it.
+#[derive(Debug, Clone, Default)]
 pub struct Outlier {
     window: Window,
     /// Failures up to now without a good answer between them.
@@ -107,21 +107,10 @@ pub struct Outlier {
 }
 
 impl Outlier {
-    /// Of a backend of which nothing is known.
-    pub fn new(policy: &OutlierPolicy) -> Outlier {
-        Outlier {
-            window: Window::new(look_back(policy)),
-            run: 0,
-            out_until: None,
-            repeats: 0,
-            returned: Duration::ZERO,
-        }
-    }
-
     /// Takes in what has happened since the last time. In which order is not known: failures are
     /// in a row from the first time on that brings nothing else, which errs for the backend.
-    pub fn observe(&mut self, now: Duration, fresh: &Outcomes) {
-        self.window.add(now, fresh);
+    pub fn observe(&mut self, policy: &OutlierPolicy, now: Duration, fresh: &Outcomes) {
+        self.window.add(now, look_back(policy), fresh);
         if fresh.good > 0 {
             self.run = 0;
         } else {

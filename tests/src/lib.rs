@@ -9,6 +9,8 @@
 //! | [`TestDoor`]            | the program itself, with the configuration of the test          |
 //! | [`TestCloud`](cloud::TestCloud) | an AWS on loopback, with faults and a ledger          |
 //! | [`crowd`](crowd::crowd)  | many requests over a few connections, and what came back        |
+//! | [`Load`](load::Load)    | as many requests as are answered, and what failed               |
+//! | [`Steady`](steady::Steady) | so many requests a second, and how each went                 |
 //! | [`Process`](drill::Process) | a backend that can be killed and frozen as a whole           |
 //! | [`Mixed`](mixed::Mixed) | GET and POST that go on meanwhile, and what failed of them      |
 //! | [`within`], [`CEILING`] | no test waits for ever, and none sleeps                         |
@@ -28,6 +30,7 @@ pub mod drill;
 pub mod load;
 pub mod mixed;
 pub mod scrape;
+pub mod steady;
 pub mod tidy;
 pub mod wire;
 

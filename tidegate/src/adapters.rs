@@ -223,6 +223,7 @@ fn backend_view(
             Verdict::Healthy => BackendVerdict::Healthy,
             Verdict::Unhealthy => BackendVerdict::Unhealthy,
         },
+        is_eligible: member.is_eligible,
         in_flight: member.in_flight(),
         weight: member.backend.weight,
         requests: counted.map_or(0, |backend| backend.answers()),
@@ -238,6 +239,7 @@ fn state_of(member: &Member) -> BackendState {
         _ if member.slot.is_none() => BackendState::Unresolved,
         (_, Verdict::Unhealthy) => BackendState::Down,
         (Stage::Joining, _) | (_, Verdict::Unknown) => BackendState::Joining,
+        (Stage::Serving, Verdict::Healthy) if member.is_ejected => BackendState::Ejected,
         (Stage::Serving, Verdict::Healthy) => BackendState::Serving,
     }
 }

@@ -31,6 +31,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
 
 mod descriptors;
+mod judging;
 mod reload;
 
 /// Messages that wait for the roster; senders wait when it is full, and none of them is a worker.
@@ -170,6 +171,7 @@ impl App {
         let monitor = watch_backends(door.roster(), snapshot.config.seed, &mut tasks);
         let running = watch::Sender::new(Arc::new(running));
         let (give_order, orders) = mpsc::channel(ORDERS);
+        tasks.spawn(judging::run(Arc::clone(door.roster()), Arc::clone(door.registry())));
         let source = DoorSource::new(
             Arc::clone(door.roster()),
             Arc::clone(&telemetry),

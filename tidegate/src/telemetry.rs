@@ -355,6 +355,10 @@ fn write_members(pools: &[PoolView], totals: &Totals, text: &mut Text) {
             f64::from(u8::from(backend.verdict == BackendVerdict::Healthy)),
         );
     }
+    let mut eligible = text.family(&names::BACKEND_ELIGIBLE);
+    for (pool, backend) in members() {
+        eligible.add(&[&pool.name, &backend.id], f64::from(u8::from(backend.is_eligible)));
+    }
     let mut in_flight = text.family(&names::BACKEND_IN_FLIGHT);
     for (pool, backend) in members() {
         in_flight.add(&[&pool.name, &backend.id], f64::from(backend.in_flight));

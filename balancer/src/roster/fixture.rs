@@ -8,6 +8,7 @@ use health::config::{HealthConfig, ProbeKind};
 use policies::backend::{Address, Backend, BackendId, BackendKey, Origin, PoolName};
 use policies::balance::{HashKey, Rule};
 use policies::health::Verdict;
+use policies::outlier::OutlierPolicy;
 
 use super::Roster;
 use crate::config::{DoorConfig, PoolConfig, QueueConfig, UpstreamConfig};
@@ -48,6 +49,7 @@ fn pool(name: &str, backends: &[Backend]) -> PoolConfig {
         },
         concurrency: None,
         queue: QueueConfig::default(),
+        outlier: OutlierPolicy::default(),
     }
 }
 

@@ -33,7 +33,7 @@ impl State {
         let members = self.members(&config.name);
         let zone = self.config.zone.as_ref();
         let (mut entries, mut eligible) = (Vec::new(), Vec::new());
-        for member in members.iter().filter(|member| member.is_eligible()) {
+        for member in members.iter().filter(|member| member.is_eligible) {
             entries.push(Entry {
                 id: &member.backend.id.0,
                 weight: member.backend.weight,
@@ -80,6 +80,7 @@ impl State {
                     address: slot.address,
                     epoch: member.epoch,
                     config: Arc::clone(&config),
+                    pulse: member.pulse,
                 })
             }));
         }

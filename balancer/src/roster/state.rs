@@ -7,19 +7,20 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use health::Report;
-use policies::backend::{Address, Backend, BackendKey, PoolIndex, PoolName};
+use policies::backend::{Backend, BackendKey, PoolIndex, PoolName};
 use policies::health::Verdict;
 use policies::membership::{Change, Membership, Rejected, Stage};
 use policies::route::RouteTable;
 
 use super::gates::Gates;
 use super::slots::Slots;
+use super::standing::Standing;
 use super::{Member, Name};
 use crate::budget::Budget;
 use crate::config::DoorConfig;
-use crate::snapshot::Slot;
 use crate::stats::Layout;
 
 pub(super) struct State {
@@ -29,23 +30,14 @@ pub(super) struct State {
     pub(super) generation: u64,
     pub(super) version: u64,
     pub(super) membership: Membership,
+    /// Of the last look at the counts, since the door started.
+    pub(super) now: Duration,
     /// One per member.
-    standings: BTreeMap<BackendKey, Standing>,
+    pub(super) standings: BTreeMap<BackendKey, Standing>,
     pub(super) slots: Slots,
     /// Of every pool that is configured.
     budgets: BTreeMap<PoolName, Arc<Budget>>,
     pub(super) gates: Gates,
-}
-
-/// What the membership does not know of a member.
-struct Standing {
-    /// The version of the snapshot that was published when it began: no two of a member share it.
-    epoch: u64,
-    /// What `slot` and `verdict` are about.
-    written: Address,
-    slot: Option<Arc<Slot>>,
-    verdict: Verdict,
-    reason: Option<String>,
 }
 
 impl State {
@@ -56,6 +48,7 @@ impl State {
             generation: 1,
             version: 0,
             membership: Membership::default(),
+            now: Duration::ZERO,
             standings: BTreeMap::new(),
             slots: Slots::default(),
             budgets: BTreeMap::new(),
@@ -164,13 +157,24 @@ impl State {
             slot: standing.slot.clone(),
             verdict: standing.verdict,
             reason: standing.reason.clone(),
+            is_eligible: standing.conduct.is_eligible(),
+            is_ejected: standing.conduct.outlier.is_out(),
+            pulse: Arc::clone(&standing.conduct.pulse),
             finishing: self.slots.finishing(key).cloned().collect(),
             epoch: standing.epoch,
         })
     }
 
     pub(super) fn is_eligible(&self, key: &BackendKey) -> bool {
-        self.member(key).is_some_and(|member| member.is_eligible())
+        self.standings.get(key).is_some_and(|standing| standing.conduct.is_eligible())
+    }
+
+    /// The standings of a pool's members, by their names.
+    pub(super) fn standings_of<'a>(
+        &'a mut self,
+        pool: &'a PoolName,
+    ) -> impl Iterator<Item = (&'a BackendKey, &'a mut Standing)> {
+        self.standings.iter_mut().filter(move |(key, _)| key.pool == *pool)
     }
 
     /// Makes the members those of the configuration.
@@ -183,12 +187,26 @@ impl State {
     }
 
     /// Draws all conclusions from the members as they are.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.match_standings();
         let due = self.due();
         if !due.is_empty() {
             self.apply(due);
             self.match_standings();
+        }
+        self.note_eligible();
+    }
+
+    fn note_eligible(&mut self) {
+        for (pool, members) in self.membership.pools() {
+            for member in members {
+                let key = BackendKey { pool: pool.clone(), backend: member.backend.id.clone() };
+                let Some(standing) = self.standings.get_mut(&key) else { continue };
+                let is_eligible = standing.is_well()
+                    && member.stage == Stage::Serving
+                    && member.backend.weight > 0;
+                standing.conduct.note_eligible(is_eligible);
+            }
         }
     }
 
@@ -256,36 +274,6 @@ impl State {
         }
         let gone = known.into_values().filter_map(|standing| standing.slot);
         gone.for_each(|slot| self.slots.retire(slot));
-    }
-}
-
-impl Standing {
-    fn new(key: &BackendKey, written: &Address, slots: &mut Slots, epoch: u64) -> Standing {
-        match written {
-            Address::Socket(address) => Standing::at(slots.at(key, *address), written, epoch),
-            Address::Name { .. } => Standing {
-                epoch,
-                written: written.clone(),
-                slot: None,
-                verdict: Verdict::Unknown,
-                reason: Some("name not resolved yet".to_owned()),
-            },
-        }
-    }
-
-    /// At an address of which nothing is known.
-    fn at(slot: Arc<Slot>, written: &Address, epoch: u64) -> Standing {
-        Standing {
-            epoch,
-            written: written.clone(),
-            slot: Some(slot),
-            verdict: Verdict::Unknown,
-            reason: Some("not checked yet".to_owned()),
-        }
-    }
-
-    fn is_named(&self, name: &Name) -> bool {
-        matches!(&self.written, Address::Name { host, port } if *host == name.0 && *port == name.1)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
+use policies::outcomes::Outcomes;
 
 use super::histogram::{self, CELLS as HISTOGRAM};
 use super::totals::{BackendTotals, PoolTotals};
@@ -14,8 +15,11 @@ use super::{CodeClass, add};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum BackendFault {
-    /// No connection: refused, unreachable, out of ports.
+    /// No connection: refused or unreachable.
     ConnectFailed,
+    /// No connection because the door itself has no descriptor, port or memory left for one; no
+    /// fault of the backend's.
+    DoorExhausted,
     /// No connection within `timeouts.connect`.
     ConnectTimeout,
     /// A kept connection turned out closed before any byte of an answer; no fault of the backend's.
@@ -38,8 +42,9 @@ pub enum BackendFault {
 
 impl BackendFault {
     /// All of them, in the order of the discriminants.
-    pub const ALL: [BackendFault; 10] = [
+    pub const ALL: [BackendFault; 11] = [
         BackendFault::ConnectFailed,
+        BackendFault::DoorExhausted,
         BackendFault::ConnectTimeout,
         BackendFault::StaleConnection,
         BackendFault::Reset,
@@ -55,6 +60,7 @@ impl BackendFault {
     pub fn word(self) -> &'static str {
         match self {
             BackendFault::ConnectFailed => "connect_failed",
+            BackendFault::DoorExhausted => "door_exhausted",
             BackendFault::ConnectTimeout => "connect_timeout",
             BackendFault::StaleConnection => "stale_connection",
             BackendFault::Reset => "reset",
@@ -126,6 +132,27 @@ impl BackendSheet {
     /// An attempt failed.
     pub fn failed(&self, fault: BackendFault) {
         add(&self.cells.faults[fault as usize], 1);
+    }
+
+    /// What the backend itself has done until now: neither what its clients or the door have, nor
+    /// `timeouts.total` and `idle_stream`, where either side may be the slow one.
+    pub(super) fn outcomes(&self) -> Outcomes {
+        use BackendFault::*;
+        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        let class = |class: CodeClass| read(&self.cells.classes[class as usize]);
+        let faults = |kinds: &[BackendFault]| -> u64 {
+            kinds.iter().map(|kind| read(&self.cells.faults[*kind as usize])).sum()
+        };
+        use CodeClass::{ClientError, Informational, Redirect, ServerError, Success};
+        let answered: u64 = [Informational, Success, Redirect, ClientError].map(class).iter().sum();
+        Outcomes {
+            // An answer that was cut had a good head.
+            good: answered.saturating_sub(faults(&[AnswerCut])),
+            bad: class(ServerError) + faults(&[ConnectFailed, Reset, BadResponse, AnswerCut]),
+            timeouts: faults(&[ConnectTimeout, AttemptTimeout, FirstByteTimeout]),
+            slow: 0,
+            latency: std::array::from_fn(|bucket| read(&self.cells.answers[bucket])),
+        }
     }
 
     /// Adds to what is told of the backend, and to what is told of its pool.

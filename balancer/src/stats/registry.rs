@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use policies::backend::BackendKey;
+use policies::outcomes::Outcomes;
 use tokio::runtime::RuntimeMetrics;
 
 use super::{BackendSheet, BackendTotals, Sheet, Totals, WorkerTotals};
@@ -38,7 +39,8 @@ struct Books {
 
 #[derive(Debug)]
 struct Member {
-    sheets: Vec<Arc<BackendSheet>>,
+    /// With the id of the slot whose they are.
+    sheets: Vec<(u32, Arc<BackendSheet>)>,
     past: BackendTotals,
     /// Last time that a worker held a sheet of it.
     seen: Instant,
@@ -55,15 +57,15 @@ impl Registry {
         self.books().sheets.push(sheet);
     }
 
-    /// Counts `sheet` as one of the backend `key` from now on.
-    pub fn register_backend(&self, key: BackendKey, sheet: Arc<BackendSheet>) {
+    /// Counts `sheet` as one of the backend `key`, in the slot of this id, from now on.
+    pub fn register_backend(&self, key: BackendKey, slot: u32, sheet: Arc<BackendSheet>) {
         let mut books = self.books();
         let member = books.backends.entry(key).or_insert_with(|| Member {
             sheets: Vec::new(),
             past: BackendTotals::default(),
             seen: Instant::now(),
         });
-        member.sheets.push(sheet);
+        member.sheets.push((slot, sheet));
     }
 
     /// Reads how busy worker `number` is from its runtime.
@@ -82,6 +84,18 @@ impl Registry {
         books.fold_sheets();
         books.fold_backends(now);
         books.sum(now)
+    }
+
+    /// What the backend in each slot has done, by the slot's id, as far as a worker that counted it
+    /// still knows the slot.
+    pub fn outcomes(&self) -> BTreeMap<u32, Outcomes> {
+        let books = self.books();
+        let mut outcomes: BTreeMap<u32, Outcomes> = BTreeMap::new();
+        for (slot, sheet) in books.backends.values().flat_map(|member| &member.sheets) {
+            let sum = outcomes.entry(*slot).or_default();
+            *sum = sum.plus(&sheet.outcomes());
+        }
+        outcomes
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -104,10 +118,10 @@ impl Books {
     fn fold_backends(&mut self, now: Instant) {
         for (key, member) in &mut self.backends {
             let pool = self.past.pools.entry(key.pool.0.clone()).or_default();
-            for sheet in std::mem::take(&mut member.sheets) {
+            for (slot, sheet) in std::mem::take(&mut member.sheets) {
                 match Arc::try_unwrap(sheet) {
                     Ok(done) => done.sum_into(&mut member.past, pool),
-                    Err(live) => member.sheets.push(live),
+                    Err(live) => member.sheets.push((slot, live)),
                 }
             }
             // Connections end with the worker that held them.
@@ -133,7 +147,7 @@ impl Books {
             }
             let mut backend = member.past.clone();
             let pool = totals.pools.entry(key.pool.0.clone()).or_default();
-            for sheet in &member.sheets {
+            for (_, sheet) in &member.sheets {
                 sheet.sum_into(&mut backend, pool);
             }
             totals.backends.insert(key.clone(), backend);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use health::config::{HealthConfig, ProbeKind};
 use policies::backend::{BackendId, BackendKey, PoolIndex, PoolName};
 use policies::balance::{HashKey, Rule};
+use policies::outlier::OutlierPolicy;
 use policies::retry::RetryPolicy;
 use policies::route::normal::PathRules;
 use policies::route::{Action, Arm, Location, Matcher, Route, Target};
@@ -186,7 +187,7 @@ fn a_backend_is_told_until_a_while_after_it_left_and_returns_with_its_counts() {
     let id = BackendId("b1".into());
     let key = BackendKey { pool: PoolName("app".into()), backend: id };
     let sheet = BackendSheet::new();
-    registry.register_backend(key.clone(), sheet.clone());
+    registry.register_backend(key.clone(), 1, sheet.clone());
     sheet.connected(300);
     sheet.connected(300);
     sheet.set_idle(1);
@@ -206,7 +207,7 @@ fn a_backend_is_told_until_a_while_after_it_left_and_returns_with_its_counts() {
     assert!(told(120).backends.is_empty());
 
     let sheet = BackendSheet::new();
-    registry.register_backend(key.clone(), sheet.clone());
+    registry.register_backend(key.clone(), 1, sheet.clone());
     sheet.answered(200, 2_000);
     let back = told(130);
     assert_eq!(back.backends[&key].answers(), 2);
@@ -297,6 +298,7 @@ fn pool(name: &str) -> PoolConfig {
         },
         concurrency: None,
         queue: QueueConfig::default(),
+        outlier: OutlierPolicy::default(),
     }
 }
 

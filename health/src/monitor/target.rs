@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use policies::backend::BackendKey;
@@ -39,7 +40,35 @@ pub struct Target {
     pub epoch: u64,
     /// How it is asked. A change keeps the verdict and begins to count anew.
     pub config: Arc<HealthConfig>,
+    /// Counts its checks that pass, for whoever waits for the next one.
+    pub pulse: Arc<Pulse>,
 }
+
+/// How many checks of a backend have passed. Every one counts, while a [`Report`] tells only of
+/// those that change the verdict.
+#[derive(Debug, Default)]
+pub struct Pulse(AtomicU64);
+
+impl Pulse {
+    /// Until now.
+    pub fn passes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One more.
+    pub fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl PartialEq for Pulse {
+    /// Whether they are the same one, whatever its count.
+    fn eq(&self, other: &Pulse) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Pulse {}
 
 /// A verdict that is new.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,7 +177,10 @@ impl Rounds<'_> {
                 return None;
             }
             Err(_) => self.checks.failed.increment(1),
-            Ok(()) => self.checks.passed.increment(1),
+            Ok(()) => {
+                self.checks.passed.increment(1);
+                self.target.pulse.beat();
+            }
         }
         self.is_late = false;
         self.judge.observe(result.is_ok())

@@ -54,7 +54,7 @@ fn http(body_contains: Option<&str>) -> HealthConfig {
 
 fn target(name: &str, address: SocketAddr, config: HealthConfig) -> Target {
     let key = BackendKey { pool: PoolName("app".into()), backend: BackendId(name.into()) };
-    Target { key, address, epoch: 0, config: Arc::new(config) }
+    Target { key, address, epoch: 0, config: Arc::new(config), pulse: Arc::default() }
 }
 
 /// What the kernel accepts in its place: enough for a TCP probe, and at once also under a

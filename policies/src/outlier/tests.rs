@@ -1,3 +1,5 @@
+//! Who is suspected, and who never is.
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 
@@ -45,11 +47,11 @@ const TICK: Duration = Duration::from_millis(100);
 /// without a failure, counted from the first failure.
 fn caught_after(calm: u32, ticks: u32, each: impl Fn(u32) -> Outcomes) -> Option<Duration> {
     let policy = policy();
-    let mut outlier = Outlier::new(&policy);
+    let mut outlier = Outlier::default();
     for tick in 0..calm + ticks {
         let now = TICK * tick;
         let fresh = if tick < calm { outcomes(33, 0) } else { each(tick) };
-        outlier.observe(now, &fresh);
+        outlier.observe(&policy, now, &fresh);
         if outlier.suspect(&policy, now, None, &BOUNDS).is_some() {
             return Some(now.saturating_sub(TICK * calm));
         }
@@ -97,10 +99,10 @@ fn one_failure_in_twenty_is_no_outlier() {
 #[test]
 fn a_burst_that_is_too_short_or_too_small_says_nothing() {
     let policy = policy();
-    let mut outlier = Outlier::new(&policy);
-    outlier.observe(Duration::from_secs(1), &outcomes(40, 9));
+    let mut outlier = Outlier::default();
+    outlier.observe(&policy, Duration::from_secs(1), &outcomes(40, 9));
     assert_eq!(outlier.suspect(&policy, Duration::from_secs(1), None, &BOUNDS), None);
-    outlier.observe(Duration::from_secs(1), &outcomes(0, 1));
+    outlier.observe(&policy, Duration::from_secs(1), &outcomes(0, 1));
     let cause = outlier.suspect(&policy, Duration::from_secs(1), None, &BOUNDS);
     assert_eq!(cause, Some(Cause::ErrorRate { failures: 10, of: 50 }));
 }
@@ -108,10 +110,10 @@ fn a_burst_that_is_too_short_or_too_small_says_nothing() {
 #[test]
 fn a_backend_ten_times_slower_than_its_pool_is_suspected() {
     let policy = policy();
-    let mut outlier = Outlier::new(&policy);
+    let mut outlier = Outlier::default();
     let mut slow = Outcomes { good: 20, ..Outcomes::default() };
     slow.latency[12] = 20; // 120 to 130 ms
-    outlier.observe(Duration::from_secs(1), &slow);
+    outlier.observe(&policy, Duration::from_secs(1), &slow);
     let now = Duration::from_secs(2);
     let suspect = |pool_us| outlier.suspect(&policy, now, pool_us, &BOUNDS);
     assert_eq!(suspect(None), None);
@@ -131,7 +133,7 @@ fn the_pool_is_judged_by_its_middle_member_and_a_pair_by_the_faster() {
 #[test]
 fn each_ejection_soon_after_another_lasts_twice_as_long_up_to_five_minutes() {
     let policy = policy();
-    let mut outlier = Outlier::new(&policy);
+    let mut outlier = Outlier::default();
     let mut now = Duration::ZERO;
     let mut lengths = Vec::new();
     for _ in 0..6 {
@@ -151,8 +153,8 @@ fn each_ejection_soon_after_another_lasts_twice_as_long_up_to_five_minutes() {
 #[test]
 fn nothing_is_held_against_one_that_has_returned() {
     let policy = policy();
-    let mut outlier = Outlier::new(&policy);
-    outlier.observe(Duration::ZERO, &outcomes(0, 99));
+    let mut outlier = Outlier::default();
+    outlier.observe(&policy, Duration::ZERO, &outcomes(0, 99));
     outlier.eject(&policy, Duration::ZERO);
     assert_eq!(outlier.suspect(&policy, Duration::ZERO, None, &BOUNDS), None);
     outlier.readmit(Duration::from_secs(30));
@@ -183,9 +185,9 @@ proptest! {
     #[test]
     fn good_answers_alone_never_make_a_suspect(ticks in proptest::collection::vec(0_u64..500, 1..200)) {
         let policy = policy();
-        let mut outlier = Outlier::new(&policy);
+        let mut outlier = Outlier::default();
         for (tick, &good) in (0_u32..).zip(&ticks) {
-            outlier.observe(TICK * tick, &outcomes(good, 0));
+            outlier.observe(&policy, TICK * tick, &outcomes(good, 0));
             prop_assert_eq!(outlier.suspect(&policy, TICK * tick, Some(10_000), &BOUNDS), None);
         }
     }
@@ -195,9 +197,9 @@ proptest! {
         ticks in proptest::collection::vec((20_u64..500, 0_u64..2), 1..200),
     ) {
         let policy = policy();
-        let mut outlier = Outlier::new(&policy);
+        let mut outlier = Outlier::default();
         for (tick, &(good, bad)) in (0_u32..).zip(&ticks) {
-            outlier.observe(TICK * tick, &outcomes(good, bad));
+            outlier.observe(&policy, TICK * tick, &outcomes(good, bad));
             prop_assert_eq!(outlier.suspect(&policy, TICK * tick, None, &BOUNDS), None);
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::record::Received;
 
@@ -19,6 +20,8 @@ pub enum Step {
     ReadBody,
     /// Wait for [`release`](super::TestBackend::release), or for the other side to leave.
     Hold,
+    /// Take so long.
+    Pause(Duration),
     /// Send these bytes as they are, in one write.
     Write(Vec<u8>),
     /// Send these bytes of a body, in one write.
@@ -131,6 +134,13 @@ impl Answer {
     pub fn held(mut self) -> Answer {
         let reads = usize::from(self.steps.first() == Some(&Step::ReadBody));
         self.steps.insert(reads, Step::Hold);
+        self
+    }
+
+    /// The same, so much later: a slow backend.
+    pub fn after(mut self, pause: Duration) -> Answer {
+        let reads = usize::from(self.steps.first() == Some(&Step::ReadBody));
+        self.steps.insert(reads, Step::Pause(pause));
         self
     }
 

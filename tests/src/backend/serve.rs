@@ -114,6 +114,7 @@ impl Exchange {
             match step {
                 Step::ReadBody => self.read_body(wire).await?,
                 Step::Hold => hold(wire).await?,
+                Step::Pause(pause) => tokio::time::sleep(*pause).await,
                 Step::Body(_) | Step::Fill(_) if self.is_head => {}
                 Step::Message(head, _) if self.is_head => write(wire, head).await?,
                 Step::Message(head, body) => write(wire, &[&head[..], body].concat()).await?,

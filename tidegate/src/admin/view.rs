@@ -104,6 +104,8 @@ pub struct BackendView {
     pub state: BackendState,
     /// What its health checks say.
     pub verdict: BackendVerdict,
+    /// Whether it gets requests.
+    pub is_eligible: bool,
     /// Requests that it is working on.
     pub in_flight: u32,
     /// As configured.
@@ -130,6 +132,8 @@ pub enum BackendState {
     Drained,
     /// Its checks fail.
     Down,
+    /// Its checks pass, and it is out for a while because of how its requests went.
+    Ejected,
     /// Its name has no address.
     Unresolved,
 }
@@ -143,6 +147,7 @@ impl BackendState {
             BackendState::Draining => "draining",
             BackendState::Drained => "drained",
             BackendState::Down => "down",
+            BackendState::Ejected => "ejected",
             BackendState::Unresolved => "unresolved",
         }
     }
@@ -277,6 +282,7 @@ pub(crate) mod tests {
             address: format!("10.0.0.{}:80", id.len()),
             state,
             verdict,
+            is_eligible: is_healthy,
             in_flight: 2,
             weight: 1,
             requests: 600_000,

@@ -16,6 +16,7 @@ use super::view::View;
 use super::{Config, SiteConfig};
 
 mod access;
+mod conduct;
 mod elastic;
 mod files;
 mod listeners;

@@ -199,6 +199,20 @@ const BACKEND_CHECKS: Metric = Metric {
     help: "Health checks of a backend.",
 };
 
+const BACKEND_EJECTIONS: Metric = Metric {
+    name: balancer::roster::EJECTIONS_TOTAL,
+    kind: Kind::Counter,
+    labels: &["pool", "backend", "reason"],
+    help: "Times that a backend was taken out because of how its requests went.",
+};
+
+pub(super) const BACKEND_ELIGIBLE: Metric = Metric {
+    name: "tidegate_backend_eligible",
+    kind: Kind::Gauge,
+    labels: &["pool", "backend"],
+    help: "1 if the backend gets requests, else 0.",
+};
+
 pub(super) const ACCESS_LOG_DROPPED: Metric = Metric {
     name: "tidegate_access_log_dropped_total",
     kind: Kind::Counter,
@@ -308,6 +322,8 @@ pub const ALL: &[Metric] = &[
     BACKEND_IN_FLIGHT,
     BACKEND_CONNECTIONS,
     BACKEND_CHECKS,
+    BACKEND_EJECTIONS,
+    BACKEND_ELIGIBLE,
     ACCESS_LOG_DROPPED,
     EVENTS,
     WORKER_BUSY,

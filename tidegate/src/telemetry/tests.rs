@@ -33,7 +33,7 @@ fn counted() -> Counted {
     }
     let backend = BackendSheet::new();
     let key = BackendKey { pool: PoolName("app".into()), backend: BackendId("a".into()) };
-    registry.register_backend(key, backend.clone());
+    registry.register_backend(key, 1, backend.clone());
     backend.connected(200);
     backend.answered(200, 3_000);
     backend.failed(BackendFault::Reset);
@@ -57,11 +57,17 @@ fn finished() -> Finished {
 fn telemetry(counted: &Counted) -> Arc<Telemetry> {
     let door = DoorId("test".into());
     let telemetry = Telemetry::new(Arc::clone(&counted.registry), EventRing::new(), door, "abc123");
-    // As the health monitor does.
-    let labels = [("pool", "app"), ("backend", "a"), ("result", "passed")];
-    let labels = labels.map(|(name, value)| Label::new(name, value)).to_vec();
-    let key = Key::from_parts(health::metrics::CHECKS_TOTAL, labels);
-    telemetry.keeper.register_counter(&key, &Metadata::new("", Level::INFO, None)).increment(1);
+    // As the health monitor and the roster do.
+    let series = [
+        (health::metrics::CHECKS_TOTAL, "result", "passed"),
+        (balancer::roster::EJECTIONS_TOTAL, "reason", "slow"),
+    ];
+    for (name, label, value) in series {
+        let labels = [("pool", "app"), ("backend", "a"), (label, value)];
+        let labels = labels.map(|(name, value)| Label::new(name, value)).to_vec();
+        let key = Key::from_parts(name, labels);
+        telemetry.keeper.register_counter(&key, &Metadata::new("", Level::INFO, None)).increment(1);
+    }
     let healthy = events::Event { event: "backend_healthy".into(), ..events::Event::default() };
     telemetry.events().push(healthy);
     telemetry

@@ -131,7 +131,7 @@ fn mark(state: BackendState) -> &'static str {
         BackendState::Serving => "+",
         BackendState::Joining => "~",
         BackendState::Draining | BackendState::Drained => "-",
-        BackendState::Down | BackendState::Unresolved => "!",
+        BackendState::Down | BackendState::Ejected | BackendState::Unresolved => "!",
     }
 }
 
@@ -139,7 +139,7 @@ fn colour(state: BackendState) -> &'static str {
     match state {
         BackendState::Serving => GREEN,
         BackendState::Joining | BackendState::Draining | BackendState::Drained => YELLOW,
-        BackendState::Down | BackendState::Unresolved => RED,
+        BackendState::Down | BackendState::Ejected | BackendState::Unresolved => RED,
     }
 }
 

@@ -8,7 +8,7 @@ use health::config::{HealthConfig, ProbeKind};
 use policies::backend::{Address, Backend, BackendId, Origin, PoolName};
 use policies::balance::{HashKey, Rule};
 
-use super::{Build, elastic};
+use super::{Build, conduct, elastic};
 use crate::config::document::{Entry, Node, Value};
 use crate::config::text::references as say;
 use crate::config::values::{http, net};
@@ -24,14 +24,10 @@ pub(super) fn pools(build: &mut Build<'_>, root: View<'_>) -> Vec<PoolConfig> {
     if let Some((entry, _)) = named.get(MOST) {
         build.say(entry.key_span, say::too_many("pools", MOST));
     }
-    named
-        .into_iter()
-        .take(MOST)
-        .map(|(entry, view)| pool(build, entry, view, defaults.view("health")))
-        .collect()
+    named.into_iter().take(MOST).map(|(entry, view)| pool(build, entry, view, defaults)).collect()
 }
 
-fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, health: View<'_>) -> PoolConfig {
+fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, defaults: View<'_>) -> PoolConfig {
     let mut backends = backends(build, &entry.key, view);
     if let Some((node, why)) = why_empty(view) {
         build.say(node.span, say::pool_empty(&entry.key, why));
@@ -63,7 +59,8 @@ fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, health: View<'_>) 
             max_age: upstream.duration("max_age").unwrap_or_default(),
             max_idle: upstream.integer("max_idle").unwrap_or_default(),
         },
-        health: health_config(view.view("health").or(health)),
+        health: health_config(view.view("health").or(defaults.view("health"))),
+        outlier: conduct::outlier(view.view("outlier").or(defaults.view("outlier"))),
         concurrency: view.view("limits").integer("concurrency"),
         queue: queue(view.view("queue")),
     }

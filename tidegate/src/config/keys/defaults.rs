@@ -8,7 +8,7 @@ pub(crate) static DEFAULTS: Shape = Shape {
         key("health", Kind::Table(&HEALTH), "How backends are asked whether they are well."),
         key("timeouts", Kind::Table(&TIMEOUTS), "Limits in time of every route."),
         key("retries", Kind::Table(&RETRIES), "What is tried again on every route."),
-        later("outlier", Kind::Table(&OUTLIER), "When one backend is taken out by its answers."),
+        key("outlier", Kind::Table(&OUTLIER), "When one backend is taken out by its answers."),
         later("breaker", Kind::Table(&BREAKER), "When a backend gets no requests for a while."),
         later("drain", Kind::Table(&DRAIN), "How a backend leaves."),
     ],
@@ -62,21 +62,66 @@ pub(crate) static HEALTH: Shape = Shape {
     ],
 };
 
-static OUTLIER: Shape = Shape {
+pub(crate) static OUTLIER: Shape = Shape {
     keys: &[
-        key("consecutive_5xx", Kind::Integer(1, 1000), "Failures in a row that eject a backend."),
-        key("error_rate", Kind::Table(&ERROR_RATE), "Share of failures that ejects a backend."),
-        key("eject_for", DURATION, "First absence; doubles with each repeat."),
-        key("max_ejected", Kind::Share(100), "Share of a pool that may be out at once."),
-        key("replace_after", Kind::Integer(1, 1000), "Ejections after which it is replaced."),
+        key(
+            "consecutive_5xx",
+            Kind::Integer(0, 1000),
+            "Failures in a row that eject a backend: answers of 500 and above, no connection, no \
+             or no valid answer, timeouts. 0 counts none.",
+        )
+        .or("5"),
+        key("error_rate", Kind::Table(&ERROR_RATE), "Share of failures that ejects a backend.")
+            .or("{}"),
+        key("latency", Kind::Table(&LATENCY), "Slowness that ejects a backend.").or("{}"),
+        key(
+            "eject_for",
+            DURATION,
+            "First absence. Each further one soon after doubles, up to 5m; at its end the next \
+             health check that passes brings the backend back.",
+        )
+        .or("30s"),
+        key(
+            "max_ejected",
+            Kind::Share(100),
+            "Share of the serving backends of a pool that may be out at once: at least one, but \
+             never the last that takes requests. 0% ejects nobody.",
+        )
+        .or("30%"),
+        later("replace_after", Kind::Integer(1, 1000), "Ejections after which it is replaced."),
     ],
 };
 
 static ERROR_RATE: Shape = Shape {
     keys: &[
-        key("above", Kind::Share(100), "More than this."),
-        key("over", DURATION, "Within this time."),
-        key("min_requests", Kind::Integer(1, 1_000_000), "With at least this many requests."),
+        key("above", Kind::Share(100), "From this share on; 0% does not look at it.").or("20%"),
+        key(
+            "over",
+            Kind::Duration("1s", "10m"),
+            "Within this time, or within a newer part of it that has twice `min_requests`.",
+        )
+        .or("10s"),
+        key("min_requests", Kind::Integer(1, 1_000_000), "With at least this many requests.")
+            .or("50"),
+    ],
+};
+
+static LATENCY: Shape = Shape {
+    keys: &[
+        key(
+            "times",
+            Kind::Integer(0, 1000),
+            "The middle answer takes so many times as long as that of the pool; 0 does not look \
+             at it.",
+        )
+        .or("10"),
+        key("at_least", DURATION, "And at least so long.").or("50ms"),
+        key(
+            "min_requests",
+            Kind::Integer(1, 1_000_000),
+            "With at least this many answers within `error_rate.over`.",
+        )
+        .or("20"),
     ],
 };
 

@@ -1,6 +1,6 @@
 //! `[pools.*]`
 
-use super::defaults::HEALTH;
+use super::defaults::{HEALTH, OUTLIER};
 use super::listeners::CERTIFICATE;
 use super::providers::{EXEC, PROCESS};
 use super::{DURATION, Kind, Shape, awaited, key, later, word, word_awaited};
@@ -62,6 +62,12 @@ pub(crate) static POOL: Shape = Shape {
             "health",
             Kind::Table(&HEALTH),
             "How backends are asked whether they are well, instead of `[defaults.health]`.",
+        )
+        .or("{}"),
+        key(
+            "outlier",
+            Kind::Table(&OUTLIER),
+            "When one backend is taken out by its answers, instead of `[defaults.outlier]`.",
         )
         .or("{}"),
         key(

@@ -1,0 +1,124 @@
+//! Several times a second: what follows from how the backends have answered.
+//!
+//! The workers count (`stats/backend.rs`), the rules decide (`policies::outlier`), and here the
+//! one is brought to the other, pool by pool. Nothing of it touches a request on its way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use policies::backend::{BackendKey, PoolName};
+use policies::health::Verdict;
+use policies::membership::Stage;
+use policies::outcomes::Outcomes;
+use policies::outlier::{self, Cause, OutlierPolicy};
+
+use super::state::State;
+use crate::stats::BOUNDS_US;
+
+/// Ejections by `pool`, `backend` and `reason`.
+pub const EJECTIONS_TOTAL: &str = "tidegate_backend_ejections_total";
+
+/// What a look at the counts has led to.
+#[derive(Debug)]
+pub(super) enum Event {
+    Ejected { key: BackendKey, cause: Cause, length: Duration },
+    Returned { key: BackendKey },
+}
+
+/// What the workers have counted until now, by slot.
+pub(super) struct Counted<'a> {
+    pub(super) by_slot: &'a BTreeMap<u32, Outcomes>,
+    /// Whether we look late: then nothing that has to do with time is held against anybody.
+    pub(super) is_late: bool,
+}
+
+impl State {
+    /// Looks at all pools. What is published has to change if anything is returned.
+    pub(super) fn judge(&mut self, now: Duration, counted: &Counted<'_>) -> Vec<Event> {
+        self.now = now;
+        let mut events = Vec::new();
+        let config = Arc::clone(&self.config);
+        for pool in &config.pools {
+            self.observe(&pool.name, &pool.outlier, counted);
+            self.readmit(&pool.name, &mut events);
+            self.eject(&pool.name, &pool.outlier, &mut events);
+        }
+        if !events.is_empty() {
+            self.settle();
+        }
+        events
+    }
+
+    fn observe(&mut self, pool: &PoolName, policy: &OutlierPolicy, counted: &Counted<'_>) {
+        let now = self.now;
+        for (_, standing) in self.standings_of(pool) {
+            let Some(slot) = &standing.slot else { continue };
+            let sum = counted.by_slot.get(&slot.id).copied().unwrap_or_default();
+            let Some(fresh) = standing.conduct.fresh(sum) else { continue };
+            let fresh = if counted.is_late { fresh.without_time() } else { fresh };
+            standing.conduct.outlier.observe(policy, now, &fresh);
+        }
+    }
+
+    fn readmit(&mut self, pool: &PoolName, events: &mut Vec<Event>) {
+        let now = self.now;
+        for (key, standing) in self.standings_of(pool) {
+            let is_well = standing.verdict == Verdict::Healthy;
+            if standing.conduct.may_return(now) && is_well {
+                standing.conduct.outlier.readmit(now);
+                events.push(Event::Returned { key: key.clone() });
+            }
+        }
+    }
+
+    /// Suspects leave in the order of their names while enough remain.
+    fn eject(&mut self, pool: &PoolName, policy: &OutlierPolicy, events: &mut Vec<Event>) {
+        let now = self.now;
+        let members = self.membership.pool(pool).iter();
+        let serving = members.filter(|member| member.stage == Stage::Serving).count();
+        let (mut ejected, mut eligible, mut medians) = (0, 0, Vec::new());
+        for (_, standing) in self.standings_of(pool) {
+            let conduct = &standing.conduct;
+            ejected += usize::from(conduct.outlier.is_out());
+            if conduct.is_eligible() {
+                eligible += 1;
+                medians.extend(conduct.outlier.median(policy, &BOUNDS_US).map(|(_, high)| high));
+            }
+        }
+        // One is not slower than others of whom nothing is known.
+        let pool_us = if medians.len() > 1 { outlier::pool_median(&mut medians) } else { None };
+        for (key, standing) in self.standings_of(pool) {
+            let conduct = &mut standing.conduct;
+            let suspect = conduct.outlier.suspect(policy, now, pool_us, &BOUNDS_US);
+            let Some(cause) = suspect.filter(|_| conduct.is_eligible()) else { continue };
+            if outlier::may_eject(policy, serving, ejected, eligible) {
+                let length = conduct.outlier.eject(policy, now);
+                (ejected, eligible) = (ejected + 1, eligible - 1);
+                events.push(Event::Ejected { key: key.clone(), cause, length });
+            }
+        }
+    }
+}
+
+impl Event {
+    /// Says it once, in the log and in the metrics.
+    pub(super) fn tell(&self) {
+        match self {
+            Event::Ejected { key, cause, length } => {
+                let (pool, backend) = (key.pool.0.to_string(), key.backend.0.to_string());
+                let reason = cause.word();
+                counter!(EJECTIONS_TOTAL, "pool" => pool, "backend" => backend, "reason" => reason)
+                    .increment(1);
+                tracing::warn!(
+                    pool = %key.pool, backend = %key.backend, reason, ?cause,
+                    for_ms = length.as_millis(), "backend_ejected"
+                );
+            }
+            Event::Returned { key } => {
+                tracing::info!(pool = %key.pool, backend = %key.backend, "backend_readmitted");
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What the membership does not know of a member: its slot, what its checks say, and its conduct.
+
+use std::sync::Arc;
+
+use policies::backend::{Address, BackendKey};
+use policies::health::Verdict;
+
+use super::Name;
+use super::conduct::Conduct;
+use super::slots::Slots;
+use crate::snapshot::Slot;
+
+/// One member's.
+pub(super) struct Standing {
+    /// The version of the snapshot that was published when it began: no two of a member share it.
+    pub(super) epoch: u64,
+    /// What `slot` and `verdict` are about.
+    pub(super) written: Address,
+    pub(super) slot: Option<Arc<Slot>>,
+    pub(super) verdict: Verdict,
+    pub(super) reason: Option<String>,
+    pub(super) conduct: Conduct,
+}
+
+impl Standing {
+    pub(super) fn new(
+        key: &BackendKey,
+        written: &Address,
+        slots: &mut Slots,
+        epoch: u64,
+    ) -> Standing {
+        match written {
+            Address::Socket(address) => Standing::at(slots.at(key, *address), written, epoch),
+            Address::Name { .. } => Standing {
+                epoch,
+                written: written.clone(),
+                slot: None,
+                verdict: Verdict::Unknown,
+                reason: Some("name not resolved yet".to_owned()),
+                conduct: Conduct::default(),
+            },
+        }
+    }
+
+    /// At an address of which nothing is known.
+    pub(super) fn at(slot: Arc<Slot>, written: &Address, epoch: u64) -> Standing {
+        Standing {
+            epoch,
+            written: written.clone(),
+            slot: Some(slot),
+            verdict: Verdict::Unknown,
+            reason: Some("not checked yet".to_owned()),
+            conduct: Conduct::default(),
+        }
+    }
+
+    pub(super) fn is_named(&self, name: &Name) -> bool {
+        matches!(&self.written, Address::Name { host, port } if *host == name.0 && *port == name.1)
+    }
+
+    /// Whether its checks and its requests have nothing against it, and it has an address.
+    pub(super) fn is_well(&self) -> bool {
+        self.slot.is_some() && self.verdict == Verdict::Healthy && !self.conduct.outlier.is_out()
+    }
+}

@@ -1,0 +1,30 @@
+//! `outlier` of a pool: what follows from how its backends answer.
+
+use std::time::Duration;
+
+use policies::outlier::{ErrorRate, Latency, OutlierPolicy};
+
+use crate::config::view::View;
+
+/// When one backend is taken out by its answers.
+pub(super) fn outlier(view: View<'_>) -> OutlierPolicy {
+    let (rate, latency) = (view.view("error_rate"), view.view("latency"));
+    let error_rate = ErrorRate {
+        above: rate.share("above").unwrap_or_default(),
+        over: rate.duration("over").unwrap_or(Duration::from_secs(10)),
+        min_requests: rate.integer("min_requests").unwrap_or(1),
+    };
+    let times: u32 = latency.integer("times").unwrap_or_default();
+    let latency = Latency {
+        times: f64::from(times),
+        at_least: latency.duration("at_least").unwrap_or_default(),
+        min_requests: latency.integer("min_requests").unwrap_or(1),
+    };
+    OutlierPolicy {
+        consecutive: view.integer("consecutive_5xx").filter(|failures| *failures > 0),
+        error_rate: (error_rate.above > 0.0).then_some(error_rate),
+        latency: (times > 0).then_some(latency),
+        eject_for: view.duration("eject_for").unwrap_or_default(),
+        max_ejected: view.share("max_ejected").unwrap_or_default(),
+    }
+}
