@@ -117,8 +117,20 @@ pub struct PoolConfig {
     pub concurrency: Option<u32>,
     /// What becomes of requests while all of them are full.
     pub queue: QueueConfig,
-    /// When one of them is taken out by its answers.
+    /// What follows from how they behave.
+    pub conduct: ConductConfig,
+}
+
+/// When a backend is spared, and when it is taken out although its checks pass.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConductConfig {
+    /// `outlier`
     pub outlier: OutlierPolicy,
+    /// `health.slow_start`: how long a backend that begins, or begins again, takes until it has
+    /// its whole share.
+    pub slow_start: Duration,
+    /// `health.min_healthy`: the share of well members, in percent, below which the pool panics.
+    pub min_healthy: Option<f64>,
 }
 
 /// `[pools.*] queue`

@@ -14,6 +14,7 @@
 //! | the members, and what each event does to them     | `state.rs`  |
 //! | what is known of one of them                      | `standing.rs`, `conduct.rs` |
 //! | what follows from how their requests went         | `judge.rs`  |
+//! | how far a fresh one has come                      | `fresh.rs`  |
 //! | their slots, and those that only finish requests  | `slots.rs`  |
 //! | what is published of them                         | `output.rs` |
 
@@ -36,6 +37,7 @@ use crate::snapshot::{Slot, Snapshot};
 mod conduct;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod fresh;
 mod gates;
 mod judge;
 mod output;
@@ -77,6 +79,8 @@ pub struct Member {
     pub reason: Option<String>,
     /// Whether it takes requests.
     pub is_eligible: bool,
+    /// How much of its share and of its cap it takes while it is fresh, in percent.
+    pub share: u32,
     /// Out for a while because of how its requests went.
     pub is_ejected: bool,
     /// Of its checks.
@@ -174,11 +178,10 @@ impl Roster {
     /// from it, and nothing that has to do with time is held against a backend then.
     pub fn judge(&self, now: Duration, by_slot: &BTreeMap<u32, Outcomes>, is_late: bool) {
         let mut state = self.lock();
-        let events = state.judge(now, &Counted { by_slot, is_late });
-        if events.is_empty() {
-            return;
+        let (events, has_changed) = state.judge(now, &Counted { by_slot, is_late });
+        if has_changed {
+            self.publish(&mut state);
         }
-        self.publish(&mut state);
         drop(state);
         events.iter().for_each(Event::tell);
     }
@@ -197,6 +200,11 @@ impl Roster {
     /// pools that are configured no longer, while they drain.
     pub fn pools(&self) -> Vec<(PoolName, Vec<Member>)> {
         self.lock().pools()
+    }
+
+    /// Whether so few members of this pool are well that all that have ever been get requests.
+    pub fn is_panicking(&self, pool: &PoolName) -> bool {
+        self.lock().is_panicking(pool)
     }
 
     /// What requests see now.

@@ -7,14 +7,13 @@ use std::time::Duration;
 use health::config::{HealthConfig, ProbeKind};
 use policies::backend::{Address, Backend, BackendId, Origin, PoolIndex, PoolName};
 use policies::balance::{HashKey, Rule};
-use policies::outlier::OutlierPolicy;
 use policies::retry::RetryPolicy;
 use policies::route::normal::PathRules;
 use policies::route::{Action, Matcher, Route, Target};
 
 use crate::config::{
-    DoorConfig, ForwardedStyle, HeaderEdits, ListenerConfig, PoolConfig, Priority, QueueConfig,
-    RouteConfig, Timeouts, UpstreamConfig,
+    ConductConfig, DoorConfig, ForwardedStyle, HeaderEdits, ListenerConfig, PoolConfig, Priority,
+    QueueConfig, RouteConfig, Timeouts, UpstreamConfig,
 };
 
 /// A door on a free loopback port in front of `backends`.
@@ -83,7 +82,7 @@ fn pool(backends: &[SocketAddr]) -> PoolConfig {
         },
         concurrency: None,
         queue: QueueConfig::default(),
-        outlier: OutlierPolicy::default(),
+        conduct: ConductConfig::default(),
     }
 }
 

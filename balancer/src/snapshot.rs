@@ -104,8 +104,13 @@ impl Slot {
         self.max_concurrency.load(Ordering::Relaxed)
     }
 
+    /// The roster alone, under its lock.
     pub(crate) fn set_max_concurrency(&self, cap: Option<u32>) {
-        self.max_concurrency.store(cap.unwrap_or(u32::MAX), Ordering::SeqCst);
+        let cap = cap.unwrap_or(u32::MAX);
+        // Told ten times a second while a backend is fresh; who reads it should not miss it for that.
+        if self.max_concurrency() != cap {
+            self.max_concurrency.store(cap, Ordering::SeqCst);
+        }
     }
 
     pub(crate) fn close(&self) {

@@ -5,7 +5,7 @@
 //! | question                            | answered by                      |
 //! |-------------------------------------|----------------------------------|
 //! | Which route takes this request?     | [`route::RouteTable::find`]      |
-//! | Which backend of its pool?          | [`balance::Picker::pick`]        |
+//! | Which backend of its pool?          | [`balance::Picker::pick`], [`ramp::share`] |
 //! | May it be tried again?              | [`retry::again`]                 |
 //! | Is this backend well?               | [`health::Judge::observe`], [`outlier::Outlier::suspect`] |
 //! | Who is a member, in which stage?    | [`membership::Membership::apply`] |
@@ -25,6 +25,8 @@ pub mod health;
 pub mod membership;
 pub mod outcomes;
 pub mod outlier;
+pub mod panic;
+pub mod ramp;
 pub mod retry;
 pub mod rng;
 pub mod route;

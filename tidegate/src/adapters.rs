@@ -104,6 +104,7 @@ impl Source for DoorSource {
                     in_flight,
                     concurrency_limit: pool.capacity,
                     queued: totals.pools.get(&name.0).map_or(0, |pool| pool.waiting()),
+                    is_panicking: self.roster.is_panicking(&name),
                     demand: load.map(demand_of).unwrap_or_default(),
                     backends: members
                         .iter()
@@ -224,6 +225,7 @@ fn backend_view(
             Verdict::Unhealthy => BackendVerdict::Unhealthy,
         },
         is_eligible: member.is_eligible,
+        share_percent: member.share,
         in_flight: member.in_flight(),
         weight: member.backend.weight,
         requests: counted.map_or(0, |backend| backend.answers()),

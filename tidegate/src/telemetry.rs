@@ -359,6 +359,14 @@ fn write_members(pools: &[PoolView], totals: &Totals, text: &mut Text) {
     for (pool, backend) in members() {
         eligible.add(&[&pool.name, &backend.id], f64::from(u8::from(backend.is_eligible)));
     }
+    let mut panicking = text.family(&names::POOL_PANICKING);
+    for pool in pools {
+        panicking.add(&[&pool.name], f64::from(u8::from(pool.is_panicking)));
+    }
+    let mut share = text.family(&names::BACKEND_SHARE);
+    for (pool, backend) in members() {
+        share.add(&[&pool.name, &backend.id], f64::from(backend.share_percent) / 100.0);
+    }
     let mut in_flight = text.family(&names::BACKEND_IN_FLIGHT);
     for (pool, backend) in members() {
         in_flight.add(&[&pool.name, &backend.id], f64::from(backend.in_flight));

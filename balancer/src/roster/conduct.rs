@@ -6,9 +6,20 @@ use std::time::Duration;
 use health::Pulse;
 use policies::outcomes::Outcomes;
 use policies::outlier::Outlier;
+use policies::ramp::WHOLE;
+
+/// What a member takes of the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    Nothing,
+    /// A share that rises while it is fresh.
+    ItsShare,
+    /// Its whole share at once: its pool panics.
+    All,
+}
 
 /// Kept as long as the member stays at its address.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Conduct {
     /// Of its checks.
     pub(super) pulse: Arc<Pulse>,
@@ -17,29 +28,58 @@ pub(super) struct Conduct {
     counted: Option<Outcomes>,
     /// Checks that had passed when its ejection was over; the next one brings it back.
     asked: Option<u64>,
-    was_eligible: bool,
+    /// Since when it takes requests.
+    since: Option<Duration>,
+    /// Whether it was spared then.
+    is_spared: bool,
+    /// How much of its share it takes while it is fresh, in percent.
+    pub(super) share: u32,
+}
+
+/// Of one that takes no requests.
+impl Default for Conduct {
+    fn default() -> Conduct {
+        Conduct {
+            pulse: Arc::default(),
+            outlier: Outlier::default(),
+            counted: None,
+            asked: None,
+            since: None,
+            is_spared: true,
+            share: WHOLE,
+        }
+    }
 }
 
 impl Conduct {
     /// Takes note of whether it takes requests from now on. What it did before it was out says
     /// nothing about it.
-    pub(super) fn note_eligible(&mut self, is_eligible: bool) {
-        if is_eligible && !self.was_eligible {
+    pub(super) fn note(&mut self, takes: Takes, now: Duration) {
+        if takes == Takes::Nothing {
+            self.since = None;
+        } else if self.since.is_none() {
             self.outlier.forget();
+            self.since = Some(now);
+            self.is_spared = takes == Takes::ItsShare;
         }
-        self.was_eligible = is_eligible;
+    }
+
+    /// How long it has taken requests; `None` if it takes none.
+    pub(super) fn age(&self, now: Duration) -> Option<Duration> {
+        let age = |since| if self.is_spared { now.saturating_sub(since) } else { Duration::MAX };
+        self.since.map(age)
     }
 
     /// Whether it takes requests.
     pub(super) fn is_eligible(&self) -> bool {
-        self.was_eligible
+        self.since.is_some()
     }
 
     /// What has happened since the last look. `None` at the first, and while it takes no
     /// requests: the last ones of a backend that is out do not speak against it twice.
     pub(super) fn fresh(&mut self, counted: Outcomes) -> Option<Outcomes> {
         let before = self.counted.replace(counted)?;
-        self.was_eligible.then(|| counted.since(&before))
+        self.is_eligible().then(|| counted.since(&before))
     }
 
     /// Whether its ejection is over and a check has passed since.

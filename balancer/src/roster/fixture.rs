@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use health::Report;
 use health::config::{HealthConfig, ProbeKind};
-use policies::backend::{Address, Backend, BackendId, BackendKey, Origin, PoolName};
+use policies::backend::{Address, Backend, BackendId, BackendKey, Origin, PoolIndex, PoolName};
 use policies::balance::{HashKey, Rule};
 use policies::health::Verdict;
-use policies::outlier::OutlierPolicy;
+use policies::route::{Action, Target};
 
 use super::Roster;
-use crate::config::{DoorConfig, PoolConfig, QueueConfig, UpstreamConfig};
+use crate::config::{
+    ConductConfig, DoorConfig, PoolConfig, QueueConfig, RouteConfig, UpstreamConfig,
+};
 
 /// Pools by name with their backends, four workers.
 pub(crate) fn door(pools: &[(&str, &[Backend])]) -> DoorConfig {
@@ -49,8 +51,15 @@ fn pool(name: &str, backends: &[Backend]) -> PoolConfig {
         },
         concurrency: None,
         queue: QueueConfig::default(),
-        outlier: OutlierPolicy::default(),
+        conduct: ConductConfig::default(),
     }
+}
+
+/// A route that takes everything and asks these pools in order.
+pub(crate) fn waterfall(pools: &[PoolIndex]) -> RouteConfig {
+    let mut route = crate::sample::door(1, &[]).routes.remove(0);
+    route.route.action = Action::Forward(Target::Waterfall(pools.to_vec()));
+    route
 }
 
 /// `10.0.0.1:80` or `app.internal:80`.

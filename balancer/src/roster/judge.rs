@@ -13,6 +13,7 @@ use policies::health::Verdict;
 use policies::membership::Stage;
 use policies::outcomes::Outcomes;
 use policies::outlier::{self, Cause, OutlierPolicy};
+use policies::panic::{Panic, Sight};
 
 use super::state::State;
 use crate::stats::BOUNDS_US;
@@ -25,6 +26,8 @@ pub const EJECTIONS_TOTAL: &str = "tidegate_backend_ejections_total";
 pub(super) enum Event {
     Ejected { key: BackendKey, cause: Cause, length: Duration },
     Returned { key: BackendKey },
+    Panicked { pool: PoolName, sight: Sight },
+    Calmed { pool: PoolName, sight: Sight },
 }
 
 /// What the workers have counted until now, by slot.
@@ -35,20 +38,26 @@ pub(super) struct Counted<'a> {
 }
 
 impl State {
-    /// Looks at all pools. What is published has to change if anything is returned.
-    pub(super) fn judge(&mut self, now: Duration, counted: &Counted<'_>) -> Vec<Event> {
+    /// Looks at all pools: what has happened, and whether what is published has to change.
+    pub(super) fn judge(&mut self, now: Duration, counted: &Counted<'_>) -> (Vec<Event>, bool) {
         self.now = now;
         let mut events = Vec::new();
         let config = Arc::clone(&self.config);
         for pool in &config.pools {
-            self.observe(&pool.name, &pool.outlier, counted);
+            self.observe(&pool.name, &pool.conduct.outlier, counted);
             self.readmit(&pool.name, &mut events);
-            self.eject(&pool.name, &pool.outlier, &mut events);
+            if !self.is_panicking(&pool.name) {
+                self.eject(&pool.name, &pool.conduct.outlier, &mut events);
+            }
         }
         if !events.is_empty() {
             self.settle();
         }
-        events
+        if self.look_for_panic(&mut events) {
+            self.settle();
+        }
+        let has_changed = self.spare_fresh() || !events.is_empty();
+        (events, has_changed)
     }
 
     fn observe(&mut self, pool: &PoolName, policy: &OutlierPolicy, counted: &Counted<'_>) {
@@ -71,6 +80,51 @@ impl State {
                 events.push(Event::Returned { key: key.clone() });
             }
         }
+    }
+
+    pub(super) fn is_panicking(&self, pool: &PoolName) -> bool {
+        self.panics.get(pool).is_some_and(Panic::is_on)
+    }
+
+    /// Whether any pool has begun or ceased to panic.
+    fn look_for_panic(&mut self, events: &mut Vec<Event>) -> bool {
+        let (now, before) = (self.now, events.len());
+        let config = Arc::clone(&self.config);
+        for (place, pool) in config.pools.iter().enumerate() {
+            let least = pool.conduct.min_healthy;
+            if least.is_none() && !self.panics.contains_key(&pool.name) {
+                continue;
+            }
+            let sight = self.sight(place, &pool.name);
+            let panic = self.panics.entry(pool.name.clone()).or_default();
+            let pool = pool.name.clone();
+            match panic.look(now, least, sight) {
+                Some(true) => events.push(Event::Panicked { pool, sight }),
+                Some(false) => events.push(Event::Calmed { pool, sight }),
+                None => {}
+            }
+        }
+        events.len() > before
+    }
+
+    fn sight(&mut self, place: usize, pool: &PoolName) -> Sight {
+        let later = self.order.later[place].clone();
+        let has_room = later.iter().any(|later| self.has_room(*later));
+        let (mut members, mut well) = (0, 0);
+        for (_, standing) in self.standings_of(pool).filter(|(_, standing)| standing.counts) {
+            members += 1;
+            well += usize::from(standing.is_well());
+        }
+        Sight { members, well, later_has_room: (!later.is_empty()).then_some(has_room) }
+    }
+
+    fn has_room(&mut self, place: usize) -> bool {
+        let config = Arc::clone(&self.config);
+        let mut standings = self.standings_of(&config.pools[place].name);
+        standings.any(|(_, standing)| {
+            let slot = standing.slot.as_ref().filter(|_| standing.conduct.is_eligible());
+            slot.is_some_and(|slot| slot.in_flight() < slot.max_concurrency())
+        })
     }
 
     /// Suspects leave in the order of their names while enough remain.
@@ -118,6 +172,14 @@ impl Event {
             }
             Event::Returned { key } => {
                 tracing::info!(pool = %key.pool, backend = %key.backend, "backend_readmitted");
+            }
+            Event::Panicked { pool, sight: Sight { members, well, .. } } => {
+                tracing::error!(
+                    %pool, healthy = well, members, "pool_panicked"
+                );
+            }
+            Event::Calmed { pool, sight: Sight { members, well, .. } } => {
+                tracing::info!(%pool, healthy = well, members, "pool_calmed");
             }
         }
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use health::Target;
-use policies::backend::{Address, BackendKey, PoolName};
+use policies::backend::{Address, Backend, BackendKey, PoolName};
 use policies::balance::{Entry, Picker};
+use policies::ramp::{self, WHOLE};
 
 use super::state::State;
 use super::{Member, Name, gates};
@@ -33,12 +34,15 @@ impl State {
         let members = self.members(&config.name);
         let zone = self.config.zone.as_ref();
         let (mut entries, mut eligible) = (Vec::new(), Vec::new());
+        let some_are_fresh =
+            members.iter().any(|member| member.is_eligible && member.share < WHOLE);
         for member in members.iter().filter(|member| member.is_eligible) {
+            let Backend { weight, max_concurrency, .. } = member.backend;
             entries.push(Entry {
                 id: &member.backend.id.0,
-                weight: member.backend.weight,
+                weight: if some_are_fresh { weight.saturating_mul(member.share) } else { weight },
                 zone_preferred: zone.is_some() && member.backend.zone.as_ref() == zone,
-                max_concurrency: member.backend.max_concurrency,
+                max_concurrency: max_concurrency.and(ramp::limit(member.share, max_concurrency, 0)),
             });
             eligible.extend(member.slot.clone());
         }

@@ -20,6 +20,20 @@ pub(super) struct Standing {
     pub(super) verdict: Verdict,
     pub(super) reason: Option<String>,
     pub(super) conduct: Conduct,
+    pub(super) gate: Gate,
+    /// Whether a check has ever passed at this address.
+    pub(super) has_passed: bool,
+    /// Whether it is one of those of which a share has to be well.
+    pub(super) counts: bool,
+}
+
+/// What its slot lets in, before anything is said about its conduct.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Nothing: it drains or has.
+    Closed,
+    /// As many as it may have; `None` is no limit.
+    Open { cap: Option<u32> },
 }
 
 impl Standing {
@@ -38,6 +52,9 @@ impl Standing {
                 verdict: Verdict::Unknown,
                 reason: Some("name not resolved yet".to_owned()),
                 conduct: Conduct::default(),
+                gate: Gate::Closed,
+                has_passed: false,
+                counts: false,
             },
         }
     }
@@ -51,6 +68,9 @@ impl Standing {
             verdict: Verdict::Unknown,
             reason: Some("not checked yet".to_owned()),
             conduct: Conduct::default(),
+                gate: Gate::Closed,
+                has_passed: false,
+                counts: false,
         }
     }
 

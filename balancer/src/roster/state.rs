@@ -10,14 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use health::Report;
-use policies::backend::{Backend, BackendKey, PoolIndex, PoolName};
+use policies::backend::{Backend, BackendId, BackendKey, PoolIndex, PoolName};
 use policies::health::Verdict;
 use policies::membership::{Change, Membership, Rejected, Stage};
+use policies::panic::Panic;
 use policies::route::RouteTable;
 
+use super::conduct::Takes;
+use super::fresh::Order;
 use super::gates::Gates;
 use super::slots::Slots;
-use super::standing::Standing;
+use super::standing::{Gate, Standing};
 use super::{Member, Name};
 use crate::budget::Budget;
 use crate::config::DoorConfig;
@@ -35,6 +38,9 @@ pub(super) struct State {
     /// One per member.
     pub(super) standings: BTreeMap<BackendKey, Standing>,
     pub(super) slots: Slots,
+    pub(super) order: Order,
+    /// By pool; one that has none does not panic.
+    pub(super) panics: BTreeMap<PoolName, Panic>,
     /// Of every pool that is configured.
     budgets: BTreeMap<PoolName, Arc<Budget>>,
     pub(super) gates: Gates,
@@ -50,6 +56,8 @@ impl State {
             membership: Membership::default(),
             now: Duration::ZERO,
             standings: BTreeMap::new(),
+            order: Order::default(),
+            panics: BTreeMap::new(),
             slots: Slots::default(),
             budgets: BTreeMap::new(),
             gates: Gates::default(),
@@ -106,6 +114,7 @@ impl State {
             return false;
         }
         standing.verdict = verdict;
+        standing.has_passed |= verdict == Verdict::Healthy;
         standing.reason = reason;
         self.settle();
         self.is_eligible(&key) != was_eligible
@@ -158,6 +167,7 @@ impl State {
             verdict: standing.verdict,
             reason: standing.reason.clone(),
             is_eligible: standing.conduct.is_eligible(),
+            share: standing.conduct.share,
             is_ejected: standing.conduct.outlier.is_out(),
             pulse: Arc::clone(&standing.conduct.pulse),
             finishing: self.slots.finishing(key).cloned().collect(),
@@ -174,11 +184,14 @@ impl State {
         &'a mut self,
         pool: &'a PoolName,
     ) -> impl Iterator<Item = (&'a BackendKey, &'a mut Standing)> {
-        self.standings.iter_mut().filter(move |(key, _)| key.pool == *pool)
+        let first = BackendKey { pool: pool.clone(), backend: BackendId("".into()) };
+        self.standings.range_mut(first..).take_while(move |(key, _)| key.pool == *pool)
     }
 
     /// Makes the members those of the configuration.
     fn reconcile(&mut self) {
+        self.order = Order::of(&self.config);
+        self.panics.retain(|pool, _| self.config.pools.iter().any(|known| known.name == *pool));
         let pools = self.config.pools.iter();
         let wanted: Vec<(PoolName, Vec<Backend>)> =
             pools.map(|pool| (pool.name.clone(), pool.backends.clone())).collect();
@@ -195,17 +208,30 @@ impl State {
             self.match_standings();
         }
         self.note_eligible();
+        self.spare_fresh();
     }
 
     fn note_eligible(&mut self) {
+        let now = self.now;
         for (pool, members) in self.membership.pools() {
+            let is_panicking = self.panics.get(pool).is_some_and(Panic::is_on);
             for member in members {
                 let key = BackendKey { pool: pool.clone(), backend: member.backend.id.clone() };
                 let Some(standing) = self.standings.get_mut(&key) else { continue };
-                let is_eligible = standing.is_well()
+                standing.counts = standing.has_passed
                     && member.stage == Stage::Serving
                     && member.backend.weight > 0;
-                standing.conduct.note_eligible(is_eligible);
+                let takes = match standing.is_well() {
+                    _ if !standing.counts => Takes::Nothing,
+                    true => Takes::ItsShare,
+                    false if is_panicking => Takes::All,
+                    false => Takes::Nothing,
+                };
+                standing.conduct.note(takes, now);
+                if let Some(slot) = &standing.slot {
+                    let is_unwell = standing.verdict == Verdict::Unhealthy;
+                    slot.set_unwell(is_unwell && takes == Takes::Nothing);
+                }
             }
         }
     }
@@ -252,7 +278,7 @@ impl State {
             for member in members {
                 let backend = &member.backend;
                 let key = BackendKey { pool: pool.clone(), backend: backend.id.clone() };
-                let standing = match known.remove(&key) {
+                let mut standing = match known.remove(&key) {
                     Some(standing) if standing.written == backend.address => standing,
                     other => {
                         let earlier = other.and_then(|standing| standing.slot);
@@ -260,14 +286,12 @@ impl State {
                         Standing::new(&key, &backend.address, &mut self.slots, self.version)
                     }
                 };
-                if let Some(slot) = &standing.slot {
-                    slot.set_unwell(standing.verdict == Verdict::Unhealthy);
-                    match member.stage {
-                        Stage::Joining | Stage::Serving => {
-                            slot.set_max_concurrency(backend.max_concurrency);
-                        }
-                        Stage::Draining | Stage::Drained => slot.close(),
-                    }
+                standing.gate = match member.stage {
+                    Stage::Joining | Stage::Serving => Gate::Open { cap: backend.max_concurrency },
+                    Stage::Draining | Stage::Drained => Gate::Closed,
+                };
+                if let (Some(slot), Gate::Closed) = (&standing.slot, standing.gate) {
+                    slot.close();
                 }
                 self.standings.insert(key, standing);
             }

@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 use health::config::{HealthConfig, ProbeKind};
 use policies::backend::{BackendId, BackendKey, PoolIndex, PoolName};
 use policies::balance::{HashKey, Rule};
-use policies::outlier::OutlierPolicy;
 use policies::retry::RetryPolicy;
 use policies::route::normal::PathRules;
 use policies::route::{Action, Arm, Location, Matcher, Route, Target};
 
 use super::*;
 use crate::config::{
-    DoorConfig, ForwardedStyle, HeaderEdits, ListenerConfig, PoolConfig, Priority, QueueConfig,
-    RouteConfig, Timeouts, UpstreamConfig,
+    ConductConfig, DoorConfig, ForwardedStyle, HeaderEdits, ListenerConfig, PoolConfig, Priority,
+    QueueConfig, RouteConfig, Timeouts, UpstreamConfig,
 };
 use crate::outcome::Outcome;
 
@@ -298,7 +297,7 @@ fn pool(name: &str) -> PoolConfig {
         },
         concurrency: None,
         queue: QueueConfig::default(),
-        outlier: OutlierPolicy::default(),
+        conduct: ConductConfig::default(),
     }
 }
 

@@ -75,6 +75,9 @@ pub struct PoolView {
     /// Requests that wait for a place on one of its backends.
     #[serde(default)]
     pub queued: u64,
+    /// Too few of its backends are healthy, so that all that have ever been get requests.
+    #[serde(default)]
+    pub is_panicking: bool,
     /// What it was asked for in the last second.
     pub demand: DemandView,
     /// In the order of the configuration.
@@ -106,6 +109,9 @@ pub struct BackendView {
     pub verdict: BackendVerdict,
     /// Whether it gets requests.
     pub is_eligible: bool,
+    /// How much of its share and of its cap it takes, in percent; below 100 while it is fresh.
+    #[serde(default = "whole")]
+    pub share_percent: u32,
     /// Requests that it is working on.
     pub in_flight: u32,
     /// As configured.
@@ -116,6 +122,10 @@ pub struct BackendView {
     pub errors: u64,
     /// Why it is not healthy, or has no address.
     pub last_reason: Option<String>,
+}
+
+fn whole() -> u32 {
+    100
 }
 
 /// A backend's stage and verdict in one word.
@@ -213,6 +223,15 @@ impl StatusView {
                 if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
             return format!("Pool {} has no healthy backend{more}. {}.", first.name, capital(&rps));
         }
+        if let Some(pool) = pools.iter().find(|pool| pool.is_panicking) {
+            return format!(
+                "Pool {} panics: {} of {} backends are healthy, all get requests. {}.",
+                pool.name,
+                pool.serving(),
+                pool.backends.len(),
+                capital(&rps),
+            );
+        }
         let all: usize = pools.iter().map(|pool| pool.backends.len()).sum();
         let serving: usize = pools.iter().map(PoolView::serving).sum();
         let config = match &self.config.last_error {
@@ -268,6 +287,7 @@ pub(crate) mod tests {
             in_flight: 5,
             concurrency_limit: Some(12),
             queued: 3,
+            is_panicking: false,
             demand: DemandView { arrivals_rps: 4_210.0, refused_rps: 0.0, concurrency: 5.25 },
             backends: vec![backend("a", BackendState::Serving), backend("b", state)],
         };
@@ -283,6 +303,7 @@ pub(crate) mod tests {
             state,
             verdict,
             is_eligible: is_healthy,
+            share_percent: 100,
             in_flight: 2,
             weight: 1,
             requests: 600_000,
@@ -304,6 +325,11 @@ pub(crate) mod tests {
         pools[0].backends[1].state = BackendState::Unresolved;
         let down = "Pool app has no healthy backend. 4210 requests a second.";
         assert_eq!(status.sentence(&pools), down);
+        pools[0].backends[0].state = BackendState::Serving;
+        pools[0].is_panicking = true;
+        let panics = "Pool app panics: 1 of 2 backends are healthy, all get requests. 4210 requests \
+                      a second.";
+        assert_eq!(status.sentence(&pools), panics);
         status.problems.push("draining".into());
         assert_eq!(status.sentence(&pools), "Not ready: draining. 4210 requests a second.");
     }

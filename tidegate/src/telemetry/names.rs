@@ -213,6 +213,20 @@ pub(super) const BACKEND_ELIGIBLE: Metric = Metric {
     help: "1 if the backend gets requests, else 0.",
 };
 
+pub(super) const POOL_PANICKING: Metric = Metric {
+    name: "tidegate_pool_panicking",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+    help: "1 while too few backends of the pool are healthy and all get requests, else 0.",
+};
+
+pub(super) const BACKEND_SHARE: Metric = Metric {
+    name: "tidegate_backend_share_ratio",
+    kind: Kind::Gauge,
+    labels: &["pool", "backend"],
+    help: "How much of its share and of its cap the backend takes while it is fresh; then 1.",
+};
+
 pub(super) const ACCESS_LOG_DROPPED: Metric = Metric {
     name: "tidegate_access_log_dropped_total",
     kind: Kind::Counter,
@@ -324,6 +338,8 @@ pub const ALL: &[Metric] = &[
     BACKEND_CHECKS,
     BACKEND_EJECTIONS,
     BACKEND_ELIGIBLE,
+    BACKEND_SHARE,
+    POOL_PANICKING,
     ACCESS_LOG_DROPPED,
     EVENTS,
     WORKER_BUSY,

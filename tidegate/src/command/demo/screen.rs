@@ -79,7 +79,10 @@ impl Screen {
         let colour = match state {
             BackendState::Serving => 32,
             BackendState::Joining | BackendState::Draining | BackendState::Drained => 33,
-            BackendState::Down | BackendState::Ejected | BackendState::Unresolved => 31,
+            BackendState::Down
+            | BackendState::Ejected
+            | BackendState::Open
+            | BackendState::Unresolved => 31,
         };
         if self.has_colour { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() }
     }

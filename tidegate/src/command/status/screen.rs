@@ -118,11 +118,19 @@ fn row(backend: &BackendView) -> [String; 7] {
         mark(backend.state).into(),
         backend.id.clone(),
         backend.address.clone(),
-        backend.state.word().into(),
+        state(backend),
         backend.in_flight.to_string(),
         backend.requests.to_string(),
         backend.errors.to_string(),
     ]
+}
+
+/// Of one that is fresh also how far it has come.
+fn state(backend: &BackendView) -> String {
+    match (backend.state, backend.share_percent) {
+        (BackendState::Serving, share @ 0..100) => format!("serving {share}%"),
+        (state, _) => state.word().to_owned(),
+    }
 }
 
 /// A shape beside the word, for a glance without colour.

@@ -1,13 +1,25 @@
-//! `outlier` of a pool: what follows from how its backends answer.
+//! What follows from how the backends of a pool behave: `outlier`, `health.slow_start`,
+//! `health.min_healthy`.
 
 use std::time::Duration;
 
+use balancer::config::ConductConfig;
 use policies::outlier::{ErrorRate, Latency, OutlierPolicy};
 
 use crate::config::view::View;
 
+/// Of the pool, or what holds for all.
+pub(super) fn conduct(pool: View<'_>, defaults: View<'_>) -> ConductConfig {
+    let health = pool.view("health").or(defaults.view("health"));
+    ConductConfig {
+        outlier: outlier(pool.view("outlier").or(defaults.view("outlier"))),
+        slow_start: health.duration("slow_start").unwrap_or_default(),
+        min_healthy: health.share("min_healthy").filter(|share| *share > 0.0),
+    }
+}
+
 /// When one backend is taken out by its answers.
-pub(super) fn outlier(view: View<'_>) -> OutlierPolicy {
+fn outlier(view: View<'_>) -> OutlierPolicy {
     let (rate, latency) = (view.view("error_rate"), view.view("latency"));
     let error_rate = ErrorRate {
         above: rate.share("above").unwrap_or_default(),

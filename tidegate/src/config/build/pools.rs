@@ -60,7 +60,7 @@ fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, defaults: View<'_>
             max_idle: upstream.integer("max_idle").unwrap_or_default(),
         },
         health: health_config(view.view("health").or(defaults.view("health"))),
-        outlier: conduct::outlier(view.view("outlier").or(defaults.view("outlier"))),
+        conduct: conduct::conduct(view, defaults),
         concurrency: view.view("limits").integer("concurrency"),
         queue: queue(view.view("queue")),
     }

@@ -52,13 +52,21 @@ pub(crate) static HEALTH: Shape = Shape {
             "What a new backend is before its first check.",
         )
         .or("down"),
-        later("slow_start", DURATION_OR_ZERO, "How long a new backend is spared.").or("0s"),
-        later(
+        key(
+            "slow_start",
+            DURATION_OR_ZERO,
+            "How long a backend that is new, or back, takes to rise to its whole share and its \
+             whole `max_concurrency`, in a line; where no other is warm, the first has all at once. \
+             0s: at once.",
+        )
+        .or("10s"),
+        key(
             "min_healthy",
             Kind::Share(100),
-            "Below this share of healthy backends all of them are used.",
+            "Below this share of healthy backends (and above none) all that have ever passed a \
+             check get requests, if no later pool of a route has room.",
         )
-        .or("0%"),
+        .or_else("never"),
     ],
 };
 
