@@ -10,6 +10,7 @@ use health::config::HealthConfig;
 use ipnet::IpNet;
 use policies::backend::{Backend, PoolIndex, PoolName};
 use policies::balance::{HashKey, Rule};
+use policies::breaker::BreakerPolicy;
 use policies::outlier::OutlierPolicy;
 use policies::retry::RetryPolicy;
 use policies::route::normal::PathRules;
@@ -129,6 +130,8 @@ pub struct ConductConfig {
     /// `health.slow_start`: how long a backend that begins, or begins again, takes until it has
     /// its whole share.
     pub slow_start: Duration,
+    /// `breaker`, where there is one.
+    pub breaker: Option<BreakerPolicy>,
     /// `health.min_healthy`: the share of well members, in percent, below which the pool panics.
     pub min_healthy: Option<f64>,
 }

@@ -7,7 +7,7 @@
 //!
 //! What follows from all this is published as one [`Snapshot`] for the workers, one list of
 //! targets for the health monitor and one list of names for the resolver. A backend takes
-//! requests when it is serving, healthy, not ejected, and has an address and a weight.
+//! requests when it is serving, healthy, not ejected, its breaker lets it, and it has an address and a weight.
 //!
 //! | what                                              | where       |
 //! |---------------------------------------------------|-------------|
@@ -15,6 +15,7 @@
 //! | what is known of one of them                      | `standing.rs`, `conduct.rs` |
 //! | what follows from how their requests went         | `judge.rs`  |
 //! | how far a fresh one has come                      | `fresh.rs`  |
+//! | breakers and their probes                         | `breakers.rs` |
 //! | their slots, and those that only finish requests  | `slots.rs`  |
 //! | what is published of them                         | `output.rs` |
 
@@ -25,7 +26,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use health::{Pulse, Report, Target};
-use policies::backend::{Backend, PoolName};
+use policies::backend::{Backend, BackendKey, PoolName};
+use policies::breaker::Phase;
 use policies::health::Verdict;
 use policies::membership::{Change, Rejected, Stage};
 use policies::outcomes::Outcomes;
@@ -34,6 +36,7 @@ use tokio::sync::watch;
 use crate::config::DoorConfig;
 use crate::snapshot::{Slot, Snapshot};
 
+mod breakers;
 mod conduct;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -83,6 +86,10 @@ pub struct Member {
     pub share: u32,
     /// Out for a while because of how its requests went.
     pub is_ejected: bool,
+    /// What its breaker lets through; closed where it has none.
+    pub breaker: Phase,
+    /// An operator holds the breaker as it is.
+    pub is_breaker_held: bool,
     /// Of its checks.
     pulse: Arc<Pulse>,
     /// Slots at addresses that it had before, while their last requests end.
@@ -184,6 +191,17 @@ impl Roster {
         }
         drop(state);
         events.iter().for_each(Event::tell);
+    }
+
+    /// An operator holds the breaker of a backend open or closed whatever is counted, or, with
+    /// `None`, lets it go. Also where none is configured. A restart forgets it.
+    pub fn hold_breaker(&self, key: &BackendKey, held: Option<Phase>) -> Result<(), Rejected> {
+        let mut state = self.lock();
+        let event = state.hold_breaker(key, held)?;
+        self.publish(&mut state);
+        drop(state);
+        event.iter().for_each(Event::tell);
+        Ok(())
     }
 
     /// Whom the health monitor is to check.

@@ -74,10 +74,17 @@ pub struct Slot {
     pub authority: Box<str>,
     /// Who waits for a place here, or on another backend of the pool.
     pub(crate) queue: Arc<Queue>,
+    /// Or one of [`PROBATION`] and 0.
     max_concurrency: AtomicU32,
+    /// Requests that may still enter on probation.
+    permits: AtomicU32,
     is_unwell: AtomicBool,
     in_flight: CachePadded<AtomicU32>,
 }
+
+/// In place of a cap: the half-open breaker of the backend lets counted requests through. As a cap
+/// it would be as good as none, so that whoever compares with it sees room.
+const PROBATION: u32 = u32::MAX - 1;
 
 impl Slot {
     /// Closed, until it is given a cap.
@@ -89,6 +96,7 @@ impl Slot {
             authority: address.to_string().into(),
             queue,
             max_concurrency: AtomicU32::new(0),
+            permits: AtomicU32::new(0),
             is_unwell: AtomicBool::new(false),
             in_flight: CachePadded::new(AtomicU32::new(0)),
         }
@@ -108,9 +116,24 @@ impl Slot {
     pub(crate) fn set_max_concurrency(&self, cap: Option<u32>) {
         let cap = cap.unwrap_or(u32::MAX);
         // Told ten times a second while a backend is fresh; who reads it should not miss it for that.
-        if self.max_concurrency() != cap {
+        if self.max_concurrency() != cap || self.permits.load(Ordering::Relaxed) > 0 {
+            // Permits first: see `try_enter_on_probation`.
+            self.permits.store(0, Ordering::SeqCst);
             self.max_concurrency.store(cap, Ordering::SeqCst);
         }
+    }
+
+    /// Lets so many requests enter and then nobody, until it is given a cap. Only for a slot that
+    /// lets nobody in, and for no more than its cap has room for.
+    pub(crate) fn set_probation(&self, permits: u32) {
+        self.permits.store(permits, Ordering::SeqCst);
+        let cap = if permits > 0 { PROBATION } else { 0 };
+        self.max_concurrency.store(cap, Ordering::SeqCst);
+    }
+
+    /// Whether requests on probation may still enter.
+    pub(crate) fn has_permits(&self) -> bool {
+        self.max_concurrency() == PROBATION
     }
 
     pub(crate) fn close(&self) {
@@ -140,6 +163,8 @@ impl Slot {
         let cap = self.max_concurrency();
         if cap == u32::MAX {
             self.in_flight.fetch_add(1, Ordering::SeqCst);
+        } else if cap == PROBATION {
+            return self.try_enter_on_probation();
         } else {
             let next = |now: u32| (now < cap).then_some(now + 1);
             let entered = self.in_flight.fetch_update(Ordering::SeqCst, Ordering::Relaxed, next);
@@ -152,6 +177,28 @@ impl Slot {
         if self.max_concurrency.load(Ordering::SeqCst) == 0 {
             self.give_back();
             return false;
+        }
+        true
+    }
+
+    /// Exactly as many enter as there were permits.
+    ///
+    /// Count first, then permit. Whoever closes the slot or gives it a cap takes the permits away
+    /// before: so a request that got one is in the count that they see after that, and one that came
+    /// too late gives its place back.
+    #[cold]
+    fn try_enter_on_probation(&self) -> bool {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let next = |left: u32| left.checked_sub(1);
+        let taken = self.permits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+        let Ok(left) = taken else {
+            self.give_back();
+            return false;
+        };
+        if left == 1 {
+            // The last one shuts the door, unless the roster has said something else meanwhile.
+            let relaxed = Ordering::Relaxed;
+            let _ = self.max_concurrency.compare_exchange(PROBATION, 0, Ordering::SeqCst, relaxed);
         }
         true
     }

@@ -21,6 +21,7 @@
 
 pub mod backend;
 pub mod balance;
+pub mod breaker;
 pub mod health;
 pub mod membership;
 pub mod outcomes;

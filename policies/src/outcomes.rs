@@ -21,11 +21,12 @@ pub struct Outcomes {
     /// Answers of 500 and above, connections that did not come about, answers that did not come,
     /// were malformed or were cut.
     pub bad: u64,
+    /// Of the bad ones, those that no answer came to because nobody was there: connections that did
+    /// not come about or were cut.
+    pub gone: u64,
     /// Attempts that the backend let run into a limit in time. Bad as well, unless our own clock
     /// was late.
     pub timeouts: u64,
-    /// Answers that took longer than the breaker allows; good or bad by their status.
-    pub slow: u64,
     /// Answers by the time to their head; bounds are those of whoever counts.
     pub latency: [u64; BUCKETS],
 }
@@ -54,7 +55,14 @@ impl Outcomes {
 
     /// Without all that a late clock of our own may have made up.
     pub fn without_time(&self) -> Outcomes {
-        Outcomes { good: self.good, bad: self.bad, ..Outcomes::default() }
+        Outcomes { timeouts: 0, latency: [0; BUCKETS], ..*self }
+    }
+
+    /// Answers that surely took longer than this, in the unit of `bounds`: a limit that is no bound
+    /// is rounded up to the next one.
+    pub fn slower_than(&self, limit: u64, bounds: &[u64]) -> u64 {
+        let first = bounds.iter().position(|bound| *bound >= limit);
+        self.latency.iter().skip(first.map_or(BUCKETS - 1, |place| place + 1)).sum()
     }
 
     /// Bounds of the bucket that the middle answer fell into, in the unit of `bounds`; `None`
@@ -74,8 +82,8 @@ impl Outcomes {
         Outcomes {
             good: with(self.good, other.good),
             bad: with(self.bad, other.bad),
+            gone: with(self.gone, other.gone),
             timeouts: with(self.timeouts, other.timeouts),
-            slow: with(self.slow, other.slow),
             latency: std::array::from_fn(|place| with(self.latency[place], other.latency[place])),
         }
     }

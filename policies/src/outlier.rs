@@ -19,6 +19,9 @@ use crate::outcomes::{Outcomes, Window};
 /// Longest ejection, unless the first is longer.
 pub const LONGEST: Duration = Duration::from_secs(300);
 
+/// First ejection of a backend that is not there: time for a restart.
+const GONE_FOR: Duration = Duration::from_secs(1);
+
 /// A shorter stretch says too little: one bad moment of a machine is not a bad machine.
 const SHORTEST: Duration = Duration::from_millis(500);
 
@@ -66,6 +69,8 @@ pub enum Cause {
     Consecutive {
         /// How many.
         failures: u64,
+        /// Of these, those because nobody was there.
+        gone: u64,
     },
     /// Too large a share of failures.
     ErrorRate {
@@ -73,6 +78,8 @@ pub enum Cause {
         failures: u64,
         /// Of so many requests.
         of: u64,
+        /// Of the failures, those because nobody was there.
+        gone: u64,
     },
     /// Slower than its pool.
     Slow {
@@ -84,6 +91,16 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Whether nobody was there, each time.
+    fn is_gone(&self) -> bool {
+        match *self {
+            Cause::Consecutive { failures, gone } | Cause::ErrorRate { failures, gone, .. } => {
+                gone >= failures
+            }
+            Cause::Slow { .. } => false,
+        }
+    }
+
     /// The value of the label `reason`.
     pub fn word(&self) -> &'static str {
         match self {
@@ -100,6 +117,8 @@ pub struct Outlier {
     window: Window,
     /// Failures up to now without a good answer between them.
     run: u64,
+    /// Of these, those because nobody was there.
+    run_gone: u64,
     out_until: Option<Duration>,
     /// Ejections that still count.
     repeats: u32,
@@ -112,9 +131,10 @@ impl Outlier {
     pub fn observe(&mut self, policy: &OutlierPolicy, now: Duration, fresh: &Outcomes) {
         self.window.add(now, look_back(policy), fresh);
         if fresh.good > 0 {
-            self.run = 0;
+            (self.run, self.run_gone) = (0, 0);
         } else {
             self.run = self.run.saturating_add(fresh.failed());
+            self.run_gone = self.run_gone.saturating_add(fresh.gone);
         }
     }
 
@@ -138,14 +158,16 @@ impl Outlier {
             return None;
         }
         if policy.consecutive.is_some_and(|limit| self.run >= limit) {
-            return Some(Cause::Consecutive { failures: self.run });
+            return Some(Cause::Consecutive { failures: self.run, gone: self.run_gone });
         }
         self.by_rate(policy, now).or_else(|| self.by_latency(policy, now, pool_us?, bounds))
     }
 
-    /// Takes it out; for how long.
-    pub fn eject(&mut self, policy: &OutlierPolicy, now: Duration) -> Duration {
-        let first = policy.eject_for.max(Duration::from_millis(1));
+    /// Takes it out; for how long. One that was not there may be there again in a moment, which its
+    /// checks can tell, so it is out shortly at first.
+    pub fn eject(&mut self, policy: &OutlierPolicy, now: Duration, cause: Cause) -> Duration {
+        let longest = if cause.is_gone() { GONE_FOR } else { Duration::MAX };
+        let first = policy.eject_for.min(longest).max(Duration::from_millis(1));
         // Two such times without a relapse make up for one.
         let well = now.saturating_sub(self.returned).as_millis() / (first.as_millis() * 2);
         self.repeats = self.repeats.saturating_sub(u32::try_from(well).unwrap_or(u32::MAX));
@@ -175,7 +197,7 @@ impl Outlier {
 
     /// What it has done so far says nothing about what it is now.
     pub fn forget(&mut self) {
-        self.run = 0;
+        (self.run, self.run_gone) = (0, 0);
         self.window.clear();
     }
 
@@ -189,7 +211,9 @@ impl Outlier {
             is_enough(stretch.length, stretch.is_whole, all, min_requests)
                 && is_share(stretch.outcomes.failed(), all, above)
         })?;
-        Some(Cause::ErrorRate { failures: found.outcomes.failed(), of: found.outcomes.all() })
+        let Outcomes { gone, .. } = found.outcomes;
+        let (failures, of) = (found.outcomes.failed(), found.outcomes.all());
+        Some(Cause::ErrorRate { failures, of, gone })
     }
 
     fn by_latency(

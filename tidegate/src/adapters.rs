@@ -13,6 +13,7 @@ use balancer::snapshot::PoolView as Pool;
 use balancer::stats::Totals;
 use policies::backend::{PoolIndex, PoolName};
 use policies::balance::Rule;
+use policies::breaker::Phase;
 use policies::health::Verdict;
 use policies::membership::Stage;
 use policies::route::{Action, Location, Target};
@@ -225,6 +226,7 @@ fn backend_view(
             Verdict::Unhealthy => BackendVerdict::Unhealthy,
         },
         is_eligible: member.is_eligible,
+        breaker: breaker_word(member),
         share_percent: member.share,
         in_flight: member.in_flight(),
         weight: member.backend.weight,
@@ -234,6 +236,11 @@ fn backend_view(
     }
 }
 
+fn breaker_word(member: &Member) -> String {
+    let held = if member.is_breaker_held { "held_" } else { "" };
+    format!("{held}{}", member.breaker.word())
+}
+
 fn state_of(member: &Member) -> BackendState {
     match (member.stage, member.verdict) {
         (Stage::Draining, _) => BackendState::Draining,
@@ -241,6 +248,7 @@ fn state_of(member: &Member) -> BackendState {
         _ if member.slot.is_none() => BackendState::Unresolved,
         (_, Verdict::Unhealthy) => BackendState::Down,
         (Stage::Joining, _) | (_, Verdict::Unknown) => BackendState::Joining,
+        (Stage::Serving, Verdict::Healthy) if member.breaker == Phase::Open => BackendState::Open,
         (Stage::Serving, Verdict::Healthy) if member.is_ejected => BackendState::Ejected,
         (Stage::Serving, Verdict::Healthy) => BackendState::Serving,
     }

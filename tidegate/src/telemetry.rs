@@ -363,6 +363,15 @@ fn write_members(pools: &[PoolView], totals: &Totals, text: &mut Text) {
     for pool in pools {
         panicking.add(&[&pool.name], f64::from(u8::from(pool.is_panicking)));
     }
+    let mut breaker = text.family(&names::BACKEND_BREAKER);
+    for (pool, backend) in members() {
+        let state = match backend.breaker.trim_start_matches("held_") {
+            "open" => 2.0,
+            "half_open" => 1.0,
+            _ => 0.0,
+        };
+        breaker.add(&[&pool.name, &backend.id], state);
+    }
     let mut share = text.family(&names::BACKEND_SHARE);
     for (pool, backend) in members() {
         share.add(&[&pool.name, &backend.id], f64::from(backend.share_percent) / 100.0);

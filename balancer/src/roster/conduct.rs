@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use health::Pulse;
+use policies::breaker::Breaker;
 use policies::outcomes::Outcomes;
 use policies::outlier::Outlier;
 use policies::ramp::WHOLE;
+
+use super::breakers::Granted;
 
 /// What a member takes of the requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(super) enum Takes {
     ItsShare,
     /// Its whole share at once: its pool panics.
     All,
+    /// So many as its breaker lets through.
+    Probes,
 }
 
 /// Kept as long as the member stays at its address.
@@ -24,6 +29,10 @@ pub(super) struct Conduct {
     /// Of its checks.
     pub(super) pulse: Arc<Pulse>,
     pub(super) outlier: Outlier,
+    pub(super) breaker: Breaker,
+    /// Permits for its breaker's probes.
+    pub(super) granted: Option<Granted>,
+    takes: Takes,
     /// What was counted until the last look.
     counted: Option<Outcomes>,
     /// Checks that had passed when its ejection was over; the next one brings it back.
@@ -42,6 +51,9 @@ impl Default for Conduct {
         Conduct {
             pulse: Arc::default(),
             outlier: Outlier::default(),
+            breaker: Breaker::default(),
+            granted: None,
+            takes: Takes::Nothing,
             counted: None,
             asked: None,
             since: None,
@@ -55,13 +67,20 @@ impl Conduct {
     /// Takes note of whether it takes requests from now on. What it did before it was out says
     /// nothing about it.
     pub(super) fn note(&mut self, takes: Takes, now: Duration) {
+        let before = std::mem::replace(&mut self.takes, takes);
+        let begins = matches!(before, Takes::Nothing | Takes::Probes) && takes != before;
         if takes == Takes::Nothing {
             self.since = None;
-        } else if self.since.is_none() {
+        } else if begins {
             self.outlier.forget();
             self.since = Some(now);
             self.is_spared = takes == Takes::ItsShare;
         }
+    }
+
+    /// What it takes now.
+    pub(super) fn takes(&self) -> Takes {
+        self.takes
     }
 
     /// How long it has taken requests; `None` if it takes none.

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use policies::backend::PoolIndex;
+use policies::breaker::Phase;
 use policies::ramp::{self, WHOLE};
 use policies::route::{Action, Target};
 
-use super::standing::Gate;
+use super::standing::Intake;
 use super::state::State;
 use crate::config::{DoorConfig, PoolConfig};
 
@@ -68,7 +69,8 @@ impl State {
         let carried: Vec<Carrying> = config.pools.iter().map(|pool| self.carried(pool)).collect();
         let mut has_changed = false;
         for (place, pool) in config.pools.iter().enumerate() {
-            let with = self.order.earlier[place].iter().chain([&place]).map(|place| carried[*place]);
+            let with =
+                self.order.earlier[place].iter().chain([&place]).map(|place| carried[*place]);
             let with = with.fold(Carrying::default(), Carrying::and);
             has_changed |= self.spare_fresh_of(pool, with);
         }
@@ -83,8 +85,14 @@ impl State {
             let age = conduct.age(now);
             let share = age.map_or(WHOLE, |age| ramp::share(age, with.furthest, slow_start));
             has_changed |= std::mem::replace(&mut conduct.share, share) != share;
-            if let (Some(slot), Gate::Open { cap }) = (&standing.slot, standing.gate) {
-                slot.set_max_concurrency(ramp::limit(share, cap, with.busiest));
+            let (Some(slot), Intake::Open { cap }) = (&standing.slot, standing.intake) else {
+                continue;
+            };
+            match conduct.breaker.phase() {
+                Phase::Closed => slot.set_max_concurrency(ramp::limit(share, cap, with.busiest)),
+                Phase::Open => slot.close(),
+                // As many as it has permits.
+                Phase::HalfOpen => {}
             }
         }
         has_changed

@@ -94,7 +94,7 @@ impl Gates {
 /// What the pool can have in flight when each backend has what it may have; `None` if nothing
 /// bounds it.
 pub(super) fn capacity(pool: &PoolConfig, members: &[Member]) -> Option<u32> {
-    let eligible = members.iter().filter(|member| member.is_eligible());
+    let eligible = members.iter().filter(|member| member.is_eligible);
     let caps = eligible.map(|member| member.backend.max_concurrency.unwrap_or(u32::MAX));
     let sum = caps.fold(0, u32::saturating_add);
     let bound = sum.min(pool.concurrency.unwrap_or(u32::MAX));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use policies::backend::{BackendKey, PoolName};
+use policies::breaker::Phase;
 use policies::health::Verdict;
 use policies::membership::Stage;
 use policies::outcomes::Outcomes;
@@ -16,6 +17,7 @@ use policies::outlier::{self, Cause, OutlierPolicy};
 use policies::panic::{Panic, Sight};
 
 use super::state::State;
+use crate::config::ConductConfig;
 use crate::stats::BOUNDS_US;
 
 /// Ejections by `pool`, `backend` and `reason`.
@@ -26,6 +28,7 @@ pub const EJECTIONS_TOTAL: &str = "tidegate_backend_ejections_total";
 pub(super) enum Event {
     Ejected { key: BackendKey, cause: Cause, length: Duration },
     Returned { key: BackendKey },
+    Breaker { key: BackendKey, from: Phase, to: Phase, reason: &'static str },
     Panicked { pool: PoolName, sight: Sight },
     Calmed { pool: PoolName, sight: Sight },
 }
@@ -44,7 +47,7 @@ impl State {
         let mut events = Vec::new();
         let config = Arc::clone(&self.config);
         for pool in &config.pools {
-            self.observe(&pool.name, &pool.conduct.outlier, counted);
+            self.observe(&pool.name, &pool.conduct, counted, &mut events);
             self.readmit(&pool.name, &mut events);
             if !self.is_panicking(&pool.name) {
                 self.eject(&pool.name, &pool.conduct.outlier, &mut events);
@@ -56,18 +59,35 @@ impl State {
         if self.look_for_panic(&mut events) {
             self.settle();
         }
+        for pool in &config.pools {
+            if let Some(breaker) = &pool.conduct.breaker {
+                self.grant_probes(&pool.name, breaker);
+            }
+        }
         let has_changed = self.spare_fresh() || !events.is_empty();
         (events, has_changed)
     }
 
-    fn observe(&mut self, pool: &PoolName, policy: &OutlierPolicy, counted: &Counted<'_>) {
+    fn observe(
+        &mut self,
+        pool: &PoolName,
+        policy: &ConductConfig,
+        counted: &Counted<'_>,
+        events: &mut Vec<Event>,
+    ) {
         let now = self.now;
-        for (_, standing) in self.standings_of(pool) {
+        for (key, standing) in self.standings_of(pool) {
             let Some(slot) = &standing.slot else { continue };
             let sum = counted.by_slot.get(&slot.id).copied().unwrap_or_default();
-            let Some(fresh) = standing.conduct.fresh(sum) else { continue };
-            let fresh = if counted.is_late { fresh.without_time() } else { fresh };
-            standing.conduct.outlier.observe(policy, now, &fresh);
+            let fresh = standing.conduct.fresh(sum);
+            let fresh = fresh.map(|new| if counted.is_late { new.without_time() } else { new });
+            if let Some(fresh) = &fresh {
+                standing.conduct.outlier.observe(&policy.outlier, now, fresh);
+            }
+            let (fresh, breaker) = (fresh.unwrap_or_default(), policy.breaker.as_ref());
+            events.extend(
+                standing.look_at_breaker(key, |it| it.look(breaker, now, &fresh, &BOUNDS_US)),
+            );
         }
     }
 
@@ -148,7 +168,7 @@ impl State {
             let suspect = conduct.outlier.suspect(policy, now, pool_us, &BOUNDS_US);
             let Some(cause) = suspect.filter(|_| conduct.is_eligible()) else { continue };
             if outlier::may_eject(policy, serving, ejected, eligible) {
-                let length = conduct.outlier.eject(policy, now);
+                let length = conduct.outlier.eject(policy, now, cause);
                 (ejected, eligible) = (ejected + 1, eligible - 1);
                 events.push(Event::Ejected { key: key.clone(), cause, length });
             }
@@ -173,6 +193,7 @@ impl Event {
             Event::Returned { key } => {
                 tracing::info!(pool = %key.pool, backend = %key.backend, "backend_readmitted");
             }
+            Event::Breaker { key, from, to, reason } => tell_breaker(key, *from, *to, reason),
             Event::Panicked { pool, sight: Sight { members, well, .. } } => {
                 tracing::error!(
                     %pool, healthy = well, members, "pool_panicked"
@@ -182,5 +203,15 @@ impl Event {
                 tracing::info!(%pool, healthy = well, members, "pool_calmed");
             }
         }
+    }
+}
+
+fn tell_breaker(key: &BackendKey, from: Phase, to: Phase, reason: &str) {
+    let BackendKey { pool, backend } = key;
+    let (from, to) = (from.word(), to.word());
+    match to {
+        "open" => tracing::warn!(%pool, %backend, from, to, reason, "breaker_opened"),
+        "half_open" => tracing::info!(%pool, %backend, from, to, reason, "breaker_half_opened"),
+        _ => tracing::info!(%pool, %backend, from, to, reason, "breaker_closed"),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use policies::backend::{Address, BackendKey};
+use policies::breaker::Phase;
 use policies::health::Verdict;
 
 use super::Name;
@@ -20,7 +21,7 @@ pub(super) struct Standing {
     pub(super) verdict: Verdict,
     pub(super) reason: Option<String>,
     pub(super) conduct: Conduct,
-    pub(super) gate: Gate,
+    pub(super) intake: Intake,
     /// Whether a check has ever passed at this address.
     pub(super) has_passed: bool,
     /// Whether it is one of those of which a share has to be well.
@@ -29,7 +30,7 @@ pub(super) struct Standing {
 
 /// What its slot lets in, before anything is said about its conduct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gate {
+pub(super) enum Intake {
     /// Nothing: it drains or has.
     Closed,
     /// As many as it may have; `None` is no limit.
@@ -52,7 +53,7 @@ impl Standing {
                 verdict: Verdict::Unknown,
                 reason: Some("name not resolved yet".to_owned()),
                 conduct: Conduct::default(),
-                gate: Gate::Closed,
+                intake: Intake::Closed,
                 has_passed: false,
                 counts: false,
             },
@@ -68,9 +69,9 @@ impl Standing {
             verdict: Verdict::Unknown,
             reason: Some("not checked yet".to_owned()),
             conduct: Conduct::default(),
-                gate: Gate::Closed,
-                has_passed: false,
-                counts: false,
+            intake: Intake::Closed,
+            has_passed: false,
+            counts: false,
         }
     }
 
@@ -80,6 +81,9 @@ impl Standing {
 
     /// Whether its checks and its requests have nothing against it, and it has an address.
     pub(super) fn is_well(&self) -> bool {
-        self.slot.is_some() && self.verdict == Verdict::Healthy && !self.conduct.outlier.is_out()
+        self.slot.is_some()
+            && self.verdict == Verdict::Healthy
+            && !self.conduct.outlier.is_out()
+            && self.conduct.breaker.phase() != Phase::Open
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use health::Report;
 use policies::backend::{Backend, BackendId, BackendKey, PoolIndex, PoolName};
+use policies::breaker::Phase;
 use policies::health::Verdict;
 use policies::membership::{Change, Membership, Rejected, Stage};
 use policies::panic::Panic;
@@ -20,7 +21,7 @@ use super::conduct::Takes;
 use super::fresh::Order;
 use super::gates::Gates;
 use super::slots::Slots;
-use super::standing::{Gate, Standing};
+use super::standing::{Intake, Standing};
 use super::{Member, Name};
 use crate::budget::Budget;
 use crate::config::DoorConfig;
@@ -116,8 +117,14 @@ impl State {
         standing.verdict = verdict;
         standing.has_passed |= verdict == Verdict::Healthy;
         standing.reason = reason;
+        // It is out for a better reason now, and comes back when its checks say so: they find a
+        // backend that was started again long before its ejection is over.
+        let was_ejected = verdict == Verdict::Unhealthy && standing.conduct.outlier.is_out();
+        if was_ejected {
+            standing.conduct.outlier.readmit(self.now);
+        }
         self.settle();
-        self.is_eligible(&key) != was_eligible
+        was_ejected || self.is_eligible(&key) != was_eligible
     }
 
     /// Whether any backend is at another address than before.
@@ -169,6 +176,8 @@ impl State {
             is_eligible: standing.conduct.is_eligible(),
             share: standing.conduct.share,
             is_ejected: standing.conduct.outlier.is_out(),
+            breaker: standing.conduct.breaker.phase(),
+            is_breaker_held: standing.conduct.breaker.is_held(),
             pulse: Arc::clone(&standing.conduct.pulse),
             finishing: self.slots.finishing(key).cloned().collect(),
             epoch: standing.epoch,
@@ -221,11 +230,13 @@ impl State {
                 standing.counts = standing.has_passed
                     && member.stage == Stage::Serving
                     && member.backend.weight > 0;
-                let takes = match standing.is_well() {
+                let takes = match (standing.is_well(), standing.conduct.breaker.phase()) {
                     _ if !standing.counts => Takes::Nothing,
-                    true => Takes::ItsShare,
-                    false if is_panicking => Takes::All,
-                    false => Takes::Nothing,
+                    (_, Phase::Open) => Takes::Nothing,
+                    (true, Phase::HalfOpen) => Takes::Probes,
+                    (true, Phase::Closed) => Takes::ItsShare,
+                    (false, Phase::Closed) if is_panicking => Takes::All,
+                    (false, Phase::Closed | Phase::HalfOpen) => Takes::Nothing,
                 };
                 standing.conduct.note(takes, now);
                 if let Some(slot) = &standing.slot {
@@ -286,11 +297,13 @@ impl State {
                         Standing::new(&key, &backend.address, &mut self.slots, self.version)
                     }
                 };
-                standing.gate = match member.stage {
-                    Stage::Joining | Stage::Serving => Gate::Open { cap: backend.max_concurrency },
-                    Stage::Draining | Stage::Drained => Gate::Closed,
+                standing.intake = match member.stage {
+                    Stage::Joining | Stage::Serving => {
+                        Intake::Open { cap: backend.max_concurrency }
+                    }
+                    Stage::Draining | Stage::Drained => Intake::Closed,
                 };
-                if let (Some(slot), Gate::Closed) = (&standing.slot, standing.gate) {
+                if let (Some(slot), Intake::Closed) = (&standing.slot, standing.intake) {
                     slot.close();
                 }
                 self.standings.insert(key, standing);

@@ -91,3 +91,42 @@ fn nobody_is_in_a_closed_slot_that_was_seen_idle() {
     assert_eq!(late_entries(None), 0);
     assert_eq!(late_entries(Some(2)), 0);
 }
+
+#[test]
+fn on_probation_exactly_as_many_enter_as_there_are_permits() {
+    for round in 0..200 {
+        let slot = slot();
+        let permits = round % 7;
+        slot.set_probation(permits);
+        let (start, entered) = (Barrier::new(THREADS), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    start.wait();
+                    for _ in 0..50 {
+                        if slot.try_enter() {
+                            entered.fetch_add(1, Ordering::SeqCst);
+                            slot.leave();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(entered.into_inner(), permits);
+        assert!(slot.is_idle() && !slot.has_permits() && !slot.try_enter());
+        slot.set_max_concurrency(Some(1));
+        assert!(slot.try_enter() && !slot.try_enter());
+    }
+}
+
+#[test]
+fn a_cap_or_the_end_takes_permits_away() {
+    let slot = slot();
+    slot.set_probation(3);
+    assert!(slot.try_enter());
+    slot.set_max_concurrency(Some(1));
+    assert!(!slot.try_enter());
+    slot.set_probation(3);
+    slot.close();
+    assert!(!slot.try_enter() && slot.in_flight() == 1);
+}

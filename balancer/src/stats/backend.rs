@@ -148,9 +148,9 @@ impl BackendSheet {
         Outcomes {
             // An answer that was cut had a good head.
             good: answered.saturating_sub(faults(&[AnswerCut])),
+            gone: faults(&[ConnectFailed, Reset]),
             bad: class(ServerError) + faults(&[ConnectFailed, Reset, BadResponse, AnswerCut]),
             timeouts: faults(&[ConnectTimeout, AttemptTimeout, FirstByteTimeout]),
-            slow: 0,
             latency: std::array::from_fn(|bucket| read(&self.cells.answers[bucket])),
         }
     }

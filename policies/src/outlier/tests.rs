@@ -41,6 +41,8 @@ fn outcomes(good: u64, bad: u64) -> Outcomes {
     Outcomes { good, bad, latency, ..Outcomes::default() }
 }
 
+const BAD: Cause = Cause::Consecutive { failures: 5, gone: 4 };
+
 const TICK: Duration = Duration::from_millis(100);
 
 /// When the backend is suspected that does this in every tenth of a second after `calm` of them
@@ -104,7 +106,7 @@ fn a_burst_that_is_too_short_or_too_small_says_nothing() {
     assert_eq!(outlier.suspect(&policy, Duration::from_secs(1), None, &BOUNDS), None);
     outlier.observe(&policy, Duration::from_secs(1), &outcomes(0, 1));
     let cause = outlier.suspect(&policy, Duration::from_secs(1), None, &BOUNDS);
-    assert_eq!(cause, Some(Cause::ErrorRate { failures: 10, of: 50 }));
+    assert_eq!(cause, Some(Cause::ErrorRate { failures: 10, of: 50, gone: 0 }));
 }
 
 #[test]
@@ -137,7 +139,7 @@ fn each_ejection_soon_after_another_lasts_twice_as_long_up_to_five_minutes() {
     let mut now = Duration::ZERO;
     let mut lengths = Vec::new();
     for _ in 0..6 {
-        let length = outlier.eject(&policy, now);
+        let length = outlier.eject(&policy, now, BAD);
         assert!(outlier.is_out() && !outlier.is_due(now));
         now += length;
         assert!(outlier.is_due(now));
@@ -147,7 +149,25 @@ fn each_ejection_soon_after_another_lasts_twice_as_long_up_to_five_minutes() {
     }
     assert_eq!(lengths, [30, 60, 120, 240, 300, 300]);
     now += Duration::from_secs(3_600);
-    assert_eq!(outlier.eject(&policy, now), Duration::from_secs(30));
+    assert_eq!(outlier.eject(&policy, now, BAD), Duration::from_secs(30));
+}
+
+#[test]
+fn one_that_was_not_there_is_out_for_a_second_at_first() {
+    let policy = policy();
+    let mut outlier = Outlier::default();
+    let mut now = Duration::from_secs(100);
+    let mut lengths = Vec::new();
+    for _ in 0..3 {
+        outlier.observe(&policy, now, &Outcomes { bad: 5, gone: 5, ..Outcomes::default() });
+        let cause = outlier.suspect(&policy, now, None, &BOUNDS).unwrap();
+        let length = outlier.eject(&policy, now, cause);
+        now += length;
+        outlier.readmit(now);
+        now += Duration::from_millis(500);
+        lengths.push(length.as_secs());
+    }
+    assert_eq!(lengths, [1, 2, 4]);
 }
 
 #[test]
@@ -155,7 +175,7 @@ fn nothing_is_held_against_one_that_has_returned() {
     let policy = policy();
     let mut outlier = Outlier::default();
     outlier.observe(&policy, Duration::ZERO, &outcomes(0, 99));
-    outlier.eject(&policy, Duration::ZERO);
+    outlier.eject(&policy, Duration::ZERO, BAD);
     assert_eq!(outlier.suspect(&policy, Duration::ZERO, None, &BOUNDS), None);
     outlier.readmit(Duration::from_secs(30));
     assert_eq!(outlier.suspect(&policy, Duration::from_secs(30), None, &BOUNDS), None);

@@ -109,6 +109,10 @@ pub struct BackendView {
     pub verdict: BackendVerdict,
     /// Whether it gets requests.
     pub is_eligible: bool,
+    /// What its breaker lets through: `closed` (everything), `open` (nothing) or `half_open` (some
+    /// probes); with `held_` before it where an operator holds it.
+    #[serde(default)]
+    pub breaker: String,
     /// How much of its share and of its cap it takes, in percent; below 100 while it is fresh.
     #[serde(default = "whole")]
     pub share_percent: u32,
@@ -144,6 +148,8 @@ pub enum BackendState {
     Down,
     /// Its checks pass, and it is out for a while because of how its requests went.
     Ejected,
+    /// Its breaker is open.
+    Open,
     /// Its name has no address.
     Unresolved,
 }
@@ -158,6 +164,7 @@ impl BackendState {
             BackendState::Drained => "drained",
             BackendState::Down => "down",
             BackendState::Ejected => "ejected",
+            BackendState::Open => "open",
             BackendState::Unresolved => "unresolved",
         }
     }
@@ -303,6 +310,7 @@ pub(crate) mod tests {
             state,
             verdict,
             is_eligible: is_healthy,
+            breaker: "closed".into(),
             share_percent: 100,
             in_flight: 2,
             weight: 1,

@@ -220,6 +220,13 @@ pub(super) const POOL_PANICKING: Metric = Metric {
     help: "1 while too few backends of the pool are healthy and all get requests, else 0.",
 };
 
+pub(super) const BACKEND_BREAKER: Metric = Metric {
+    name: "tidegate_backend_breaker_state",
+    kind: Kind::Gauge,
+    labels: &["pool", "backend"],
+    help: "What the breaker of the backend lets through: 0 everything, 1 some probes, 2 nothing.",
+};
+
 pub(super) const BACKEND_SHARE: Metric = Metric {
     name: "tidegate_backend_share_ratio",
     kind: Kind::Gauge,
@@ -338,6 +345,7 @@ pub const ALL: &[Metric] = &[
     BACKEND_CHECKS,
     BACKEND_EJECTIONS,
     BACKEND_ELIGIBLE,
+    BACKEND_BREAKER,
     BACKEND_SHARE,
     POOL_PANICKING,
     ACCESS_LOG_DROPPED,

@@ -127,6 +127,9 @@ fn row(backend: &BackendView) -> [String; 7] {
 
 /// Of one that is fresh also how far it has come.
 fn state(backend: &BackendView) -> String {
+    if !matches!(&*backend.breaker, "" | "closed" | "open") {
+        return format!("{}, breaker {}", backend.state.word(), backend.breaker);
+    }
     match (backend.state, backend.share_percent) {
         (BackendState::Serving, share @ 0..100) => format!("serving {share}%"),
         (state, _) => state.word().to_owned(),
@@ -139,7 +142,10 @@ fn mark(state: BackendState) -> &'static str {
         BackendState::Serving => "+",
         BackendState::Joining => "~",
         BackendState::Draining | BackendState::Drained => "-",
-        BackendState::Down | BackendState::Ejected | BackendState::Unresolved => "!",
+        BackendState::Down
+        | BackendState::Ejected
+        | BackendState::Open
+        | BackendState::Unresolved => "!",
     }
 }
 
@@ -147,7 +153,10 @@ fn colour(state: BackendState) -> &'static str {
     match state {
         BackendState::Serving => GREEN,
         BackendState::Joining | BackendState::Draining | BackendState::Drained => YELLOW,
-        BackendState::Down | BackendState::Ejected | BackendState::Unresolved => RED,
+        BackendState::Down
+        | BackendState::Ejected
+        | BackendState::Open
+        | BackendState::Unresolved => RED,
     }
 }
 

@@ -1,9 +1,11 @@
 //! What follows from how the backends of a pool behave: `outlier`, `health.slow_start`,
-//! `health.min_healthy`.
+//! `health.min_healthy`,
+//! `breaker`.
 
 use std::time::Duration;
 
 use balancer::config::ConductConfig;
+use policies::breaker::BreakerPolicy;
 use policies::outlier::{ErrorRate, Latency, OutlierPolicy};
 
 use crate::config::view::View;
@@ -14,6 +16,7 @@ pub(super) fn conduct(pool: View<'_>, defaults: View<'_>) -> ConductConfig {
     ConductConfig {
         outlier: outlier(pool.view("outlier").or(defaults.view("outlier"))),
         slow_start: health.duration("slow_start").unwrap_or_default(),
+        breaker: breaker(pool, defaults),
         min_healthy: health.share("min_healthy").filter(|share| *share > 0.0),
     }
 }
@@ -39,4 +42,23 @@ fn outlier(view: View<'_>) -> OutlierPolicy {
         eject_for: view.duration("eject_for").unwrap_or_default(),
         max_ejected: view.share("max_ejected").unwrap_or_default(),
     }
+}
+
+/// There is one only where it is written.
+fn breaker(pool: View<'_>, defaults: View<'_>) -> Option<BreakerPolicy> {
+    [pool, defaults].iter().find_map(|view| view.given("breaker"))?;
+    let view = pool.view("breaker").or(defaults.view("breaker"));
+    let (open_on, half_open) = (view.view("open_on"), view.view("half_open"));
+    let rate = |key| open_on.share(key).filter(|share| *share > 0.0);
+    let probes = half_open.integer("probes").unwrap_or(1);
+    Some(BreakerPolicy {
+        failure_rate: rate("failure_rate"),
+        slow_rate: rate("slow_rate"),
+        slower_than: open_on.duration("slower_than").unwrap_or_default(),
+        over: open_on.duration("over").unwrap_or_default(),
+        min_requests: open_on.integer("min_requests").unwrap_or(1),
+        open_for: view.duration("open_for").unwrap_or_default(),
+        probes,
+        close_after: half_open.integer("close_after").unwrap_or(1).min(probes),
+    })
 }

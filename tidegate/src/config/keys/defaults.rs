@@ -9,7 +9,11 @@ pub(crate) static DEFAULTS: Shape = Shape {
         key("timeouts", Kind::Table(&TIMEOUTS), "Limits in time of every route."),
         key("retries", Kind::Table(&RETRIES), "What is tried again on every route."),
         key("outlier", Kind::Table(&OUTLIER), "When one backend is taken out by its answers."),
-        later("breaker", Kind::Table(&BREAKER), "When a backend gets no requests for a while."),
+        key(
+            "breaker",
+            Kind::Table(&BREAKER),
+            "When a backend gets no requests at all for a while. Without it none has a breaker.",
+        ),
         later("drain", Kind::Table(&DRAIN), "How a backend leaves."),
     ],
 };
@@ -85,8 +89,9 @@ pub(crate) static OUTLIER: Shape = Shape {
         key(
             "eject_for",
             DURATION,
-            "First absence. Each further one soon after doubles, up to 5m; at its end the next \
-             health check that passes brings the backend back.",
+            "First absence, or 1s if each failure was a connection refused or cut. Each further one \
+             soon after doubles, up to 5m; at its end the next health check that passes brings \
+             the backend back.",
         )
         .or("30s"),
         key(
@@ -133,28 +138,51 @@ static LATENCY: Shape = Shape {
     ],
 };
 
-static BREAKER: Shape = Shape {
+pub(crate) static BREAKER: Shape = Shape {
     keys: &[
-        key("open_on", Kind::Table(&OPEN_ON), "What opens it."),
-        key("open_for", DURATION, "How long it stays open."),
-        key("half_open", Kind::Table(&HALF_OPEN), "How it closes again."),
+        key("open_on", Kind::Table(&OPEN_ON), "What opens it.").or("{}"),
+        key("open_for", DURATION, "How long it stays open.").or("10s"),
+        key("half_open", Kind::Table(&HALF_OPEN), "How it closes again.").or("{}"),
     ],
 };
 
 static OPEN_ON: Shape = Shape {
     keys: &[
-        key("failure_rate", Kind::Share(100), "Share of failures."),
-        key("slow_rate", Kind::Share(100), "Share of slow answers."),
-        key("slower_than", DURATION, "What counts as slow."),
-        key("over", DURATION, "Within this time."),
-        key("min_requests", Kind::Integer(1, 1_000_000), "With at least this many requests."),
+        key(
+            "failure_rate",
+            Kind::Share(100),
+            "From this share of failures on, which are those of `outlier`; 0% does not look at it.",
+        )
+        .or("50%"),
+        key(
+            "slow_rate",
+            Kind::Share(100),
+            "From this share of slow answers on; an attempt that ran into a limit in time is one. \
+             0% does not look at it.",
+        )
+        .or("0%"),
+        key(
+            "slower_than",
+            Kind::Duration("1ms", "10s"),
+            "What counts as slow; rounded up to 1, 2.5, 5, 10, 25, 50, 100, 250 or 500 ms or 1, \
+             2.5, 5 or 10 s.",
+        )
+        .or("2s"),
+        key("over", Kind::Duration("1s", "10m"), "Within this time.").or("10s"),
+        key("min_requests", Kind::Integer(1, 1_000_000), "With at least this many requests.")
+            .or("20"),
     ],
 };
 
 static HALF_OPEN: Shape = Shape {
     keys: &[
-        key("probes", Kind::Integer(1, 1000), "Requests let through."),
-        key("close_after", Kind::Integer(1, 1000), "Successes that close it."),
+        key("probes", Kind::Integer(1, 1000), "Requests let through.").or("5"),
+        key(
+            "close_after",
+            Kind::Integer(1, 1000),
+            "Of these, those that have to go well; no more than `probes`.",
+        )
+        .or("4"),
     ],
 };
 

@@ -1,6 +1,6 @@
 //! `[pools.*]`
 
-use super::defaults::{HEALTH, OUTLIER};
+use super::defaults::{BREAKER, HEALTH, OUTLIER};
 use super::listeners::CERTIFICATE;
 use super::providers::{EXEC, PROCESS};
 use super::{DURATION, Kind, Shape, awaited, key, later, word, word_awaited};
@@ -70,6 +70,11 @@ pub(crate) static POOL: Shape = Shape {
             "When one backend is taken out by its answers, instead of `[defaults.outlier]`.",
         )
         .or("{}"),
+        key(
+            "breaker",
+            Kind::Table(&BREAKER),
+            "When a backend gets no requests at all for a while, instead of `[defaults.breaker]`.",
+        ),
         key(
             "protocol",
             Kind::Word(&[word("http/1.1"), word_awaited("h2"), word_awaited("h2c")]),

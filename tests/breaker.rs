@@ -1,0 +1,85 @@
+//! Breakers over real sockets: what opens them, how many probes get through, how they close.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
+
+use std::time::Duration;
+
+use tests::door::one_pool;
+use tests::steady::Steady;
+use tests::{Answer, TestBackend, TestDoor};
+
+const WORKERS: [usize; 2] = [1, 4];
+
+/// A pool of these whose breakers are quick, and from which nobody is ejected.
+async fn door(backends: &[&TestBackend], workers: usize, breaker: &str) -> TestDoor {
+    let more =
+        format!("[pools.app.outlier]\nmax_ejected = \"0%\"\n[pools.app.breaker]\n{breaker}\n");
+    // A busy machine is no reason to find a backend unhealthy here.
+    let patient = one_pool(backends, workers)
+        .replace("healthy_after = 1", "healthy_after = 1\ntimeout = \"3s\"");
+    TestDoor::checked(&(patient + &more), backends).await
+}
+
+/// How often this stands in the log.
+fn times(door: &TestDoor, text: &str) -> usize {
+    door.output().lines().filter(|line| line.contains(text)).count()
+}
+
+#[tokio::test]
+async fn an_open_breaker_lets_nothing_through_and_a_half_open_one_exactly_its_probes() {
+    for workers in WORKERS {
+        let red = TestBackend::start_with("red", Answer::status(500)).await;
+        let breaker = "open_for = \"400ms\"\nhalf_open = { probes = 3, close_after = 3 }";
+        let door = door(&[&red], workers, breaker).await;
+        let load = Steady::start(door.addr("web"), 12, 400);
+        let line = door.logged("breaker_opened").await;
+        assert!(line.contains("failure_rate") && line.contains("backend=red"), "{line}");
+        door.logged_times("breaker_half_opened", 1).await;
+        let before = red.request_count();
+        assert!(before < 200, "it went on for long: {before}");
+        // Whatever comes after the first opening is a probe: three each time, and no other.
+        door.logged_times("breaker_opened", 4).await;
+        let opened = times(&door, "breaker_opened");
+        let probes = red.request_count() - before;
+        assert!(probes >= 9 && probes <= 3 * opened, "{probes} in {opened} times");
+
+        red.answer(Answer::text("red"));
+        let line = door.logged("breaker_closed").await;
+        assert!(line.contains("half_open") && line.contains("probes"), "{line}");
+        red.received(red.request_count() + 50).await;
+        let went = load.stop().await;
+        assert!(went.faults.is_empty(), "{:?}", went.faults);
+        assert_eq!(went.count(200) + went.count(500) + went.count(503), went.all(), "{went:?}");
+    }
+}
+
+#[tokio::test]
+async fn most_answers_slow_opens_it_and_the_others_carry_the_load() {
+    for workers in WORKERS {
+        let [red, green] = [TestBackend::start("red").await, TestBackend::start("green").await];
+        let breaker =
+            "open_on = { slow_rate = \"60%\", slower_than = \"100ms\" }\nopen_for = \"1m\"";
+        let door = door(&[&red, &green], workers, breaker).await;
+        let load = Steady::start(door.addr("web"), 20, 400);
+        red.received(30).await;
+        red.answer(Answer::text("red").after(Duration::from_millis(250)));
+        let line = door.logged("breaker_opened").await;
+        assert!(line.contains("backend=red") && line.contains("slow_rate"), "{line}");
+        green.received(green.request_count() + 100).await;
+        let before = red.request_count();
+        green.received(green.request_count() + 100).await;
+        assert_eq!(red.request_count(), before);
+        load.stop().await.was_served();
+    }
+}
+
+#[tokio::test]
+async fn without_a_breaker_in_the_configuration_there_is_none() {
+    let red = TestBackend::start_with("red", Answer::status(500)).await;
+    let door = TestDoor::checked(&one_pool(&[&red], 1), &[&red]).await;
+    let load = Steady::start(door.addr("web"), 6, 300);
+    red.received(300).await;
+    let went = load.stop().await;
+    assert_eq!(went.count(500), went.all(), "{:?}", went.statuses);
+    assert_eq!(times(&door, "breaker_opened"), 0);
+}
