@@ -5,9 +5,12 @@
 use tests::crowd::{crowd, plain};
 use tests::door::one_pool;
 use tests::{Answer, CEILING, Meter, TestBackend, TestDoor, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 const WORKERS: [usize; 2] = [1, 4];
-const LOG: &str = "[observe]\naccess_log = { to = \"stdout\" }\n";
+const LOG: &str =
+    "[observe]\naccess_log = { to = \"stdout\" }\nmetrics = { listen = \"127.0.0.1:0\" }\n";
 
 #[tokio::test]
 async fn without_a_queue_a_backend_at_its_cap_gets_no_more_and_the_client_hears_that_it_is_full() {
@@ -94,5 +97,69 @@ async fn a_cap_holds_while_requests_come_and_go() {
         assert_eq!(tally.values().sum::<usize>(), 4_000, "{tally:?}");
         assert!(tally.keys().all(|key| key == "in" || key == "status 503"), "{tally:?}");
         assert_eq!(meter.of("").most, 3, "the cap is reached and not passed");
+    }
+}
+
+const OF_BACKEND: &str = "tidegate_backend_in_flight{pool=\"app\",backend=\"red\"}";
+const OF_CLIENTS: &str = "tidegate_requests_in_flight{pool=\"app\"}";
+const WAITING: &str = "tidegate_queue_length{pool=\"app\"}";
+
+/// Asks for an answer of so many bytes and reads nothing of it.
+async fn slow_client(door: &TestDoor, length: usize) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let mut stream = socket.connect(door.addr("web")).await.unwrap();
+    let request = format!("GET /{length} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// A client with a long answer has the only place and another waits for it. The first reads until
+/// the place is free; whether it has been served by then, and what it has read.
+async fn read_until_free(door: &TestDoor, red: &TestBackend, length: usize) -> (TcpStream, usize) {
+    let mut slow = slow_client(door, length).await;
+    red.received(red.request_count() + 1).await;
+    let mut next = door.client().await;
+    next.send(plain(0)).await;
+    within(CEILING, async { while door.metric(WAITING).await != 1.0 {} }).await;
+    let (mut taken, mut piece) = (0, vec![0; 64 * 1024]);
+    while door.metric(WAITING).await == 1.0 {
+        taken += within(CEILING, slow.read(&mut piece)).await.unwrap();
+    }
+    assert_eq!(next.read_response().await.text(), "red");
+    within(CEILING, async { while door.metric(OF_BACKEND).await != 0.0 {} }).await;
+    (slow, taken)
+}
+
+#[tokio::test]
+async fn a_place_is_free_when_the_backend_is_done_and_not_when_the_client_is() {
+    for workers in WORKERS {
+        let red = TestBackend::start("red").await;
+        red.answer_by(|request| match request.target()[1..].parse() {
+            Ok(length) => Answer::big(length),
+            Err(_) => Answer::text("red"),
+        });
+        let config = one_pool(&[&red], workers)
+            .replace("[pools.app]\n", "[pools.app]\nmax_concurrency = 1\n");
+        let door = TestDoor::checked(&(config + LOG), &[&red]).await;
+        // Where the end of an answer falls in what the kernel takes at once is chance.
+        let mut found = false;
+        for length in (0..40).map(|turn| (6 << 20) + turn * 150_000) {
+            let (mut slow, taken) = read_until_free(&door, &red, length).await;
+            // Not for a moment only, as long as the client does not read.
+            let mut is_owed = true;
+            for _ in 0..20 {
+                is_owed &= door.metric(OF_CLIENTS).await == 1.0;
+            }
+            let mut rest = Vec::new();
+            within(CEILING, slow.read_to_end(&mut rest)).await.unwrap();
+            assert!(taken + rest.len() > length, "head and body are whole");
+            within(CEILING, async { while door.metric(OF_CLIENTS).await != 0.0 {} }).await;
+            found |= is_owed;
+            if found {
+                break;
+            }
+        }
+        assert!(found, "the place was never free before the client had everything");
     }
 }

@@ -13,6 +13,7 @@ use crate::exchange::Exchange;
 use crate::forward::Forwarding;
 use crate::front::Front;
 use crate::outcome::Outcome;
+use crate::owed::Owed;
 use crate::relay::{Broken, Deadlines, Down, Ended, LOOK_AFTER, Relay, Up};
 use crate::stats::BackendFault;
 use crate::sticky;
@@ -69,12 +70,18 @@ impl Passage<'_> {
             let ended = self.relay(front, exchange, &mut upstream).await;
             self.note(exchange, &lease, ended.is_ok());
             return match ended {
-                Ok(Ended::Whole { is_reusable }) => {
+                Ok(Ended::Whole { is_reusable, is_taken }) => {
                     if is_reusable {
                         let config = &self.view.pool_config(self.pool(exchange)).upstream;
                         lease.0.keep(upstream, config, self.worker.timers.now());
+                    } else {
+                        drop(upstream);
                     }
-                    Ok(Outcome::Ok)
+                    if is_taken {
+                        return Ok(Outcome::Ok);
+                    }
+                    drop(lease);
+                    Ok(self.hand_over(front, exchange).await)
                 }
                 Ok(Ended::Tunnel) => Ok(self.tunnel(front, exchange, upstream).await),
                 // It was closed while it was idle, which says nothing of the backend.
@@ -236,6 +243,15 @@ impl Passage<'_> {
                 self.budget(exchange).failed_again();
             }
         }
+    }
+
+    /// The rest of an answer, for which nothing of the backend is needed.
+    async fn hand_over<F: Front>(&self, front: &mut F, exchange: &Exchange) -> Outcome {
+        let Deadlines { total, .. } = self.deadlines(exchange);
+        let (worker, timer) = (self.worker, self.timer);
+        let owed = Owed { worker, front, timer, idle: self.route.timeouts.idle_stream, total };
+        // Boxed like all that is rare.
+        Box::pin(owed.run()).await
     }
 
     async fn tunnel<F: Front>(

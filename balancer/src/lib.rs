@@ -31,6 +31,7 @@ pub mod limits;
 mod listener;
 pub mod load;
 pub mod outcome;
+mod owed;
 mod proxy;
 pub mod queue;
 mod record;

@@ -36,10 +36,12 @@ const MAX_INTERIM: u8 = 16;
 /// How an attempt ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The answer is with the client. The connection to the backend may be used again if so.
+    /// The backend has nothing more to do with it.
     Whole {
-        /// Nothing is owed on it in either direction.
+        /// Nothing is owed on the connection to the backend in either direction.
         is_reusable: bool,
+        /// The client has taken all of the answer.
+        is_taken: bool,
     },
     /// A 101 is with the client; from here on bytes pass as they are.
     Tunnel,
@@ -209,11 +211,16 @@ impl<F: Front> Relay<'_, F> {
                 Down::Tunnel => return Poll::Ready(Ok(Ended::Tunnel)),
                 Down::Flushing => {
                     let has_waited = self.front.unsent() > 0;
-                    ready!(self.front.poll_flush(cx)).map_err(|_| Broken::ClientGone)?;
+                    let flushed = self.front.poll_flush(cx).map_err(|_| Broken::ClientGone)?;
+                    // While the request is still going up, the backend is not done with it.
+                    if flushed.is_pending() && !matches!(self.up, Up::Done | Up::Stopped) {
+                        return Poll::Pending;
+                    }
                     if has_waited {
                         self.worker.timers.read_clock();
                     }
-                    return Poll::Ready(Ok(Ended::Whole { is_reusable: self.is_reusable() }));
+                    let (is_reusable, is_taken) = (self.is_reusable(), flushed.is_ready());
+                    return Poll::Ready(Ok(Ended::Whole { is_reusable, is_taken }));
                 }
             }
         }

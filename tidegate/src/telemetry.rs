@@ -341,7 +341,8 @@ fn write_limits(pools: &[PoolView], routes: &[RouteView], text: &mut Text) {
 fn write_members(pools: &[PoolView], totals: &Totals, text: &mut Text) {
     let mut in_flight = text.family(&names::IN_FLIGHT);
     for pool in pools {
-        in_flight.add(&[&pool.name], f64::from(pool.in_flight));
+        let counted = totals.pools.get(&*pool.name).map_or(0, |pool| pool.in_flight());
+        in_flight.add(&[&pool.name], counted as f64);
     }
     let mut queued = text.family(&names::QUEUE_LENGTH);
     for pool in pools {

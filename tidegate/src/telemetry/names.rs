@@ -91,7 +91,7 @@ pub(super) const IN_FLIGHT: Metric = Metric {
     name: "tidegate_requests_in_flight",
     kind: Kind::Gauge,
     labels: &["pool"],
-    help: "Requests that a pool has taken and not finished.",
+    help: "Requests that a pool has taken and whose answer is not with the client yet.",
 };
 
 pub(super) const CONCURRENCY_LIMIT: Metric = Metric {
@@ -182,7 +182,7 @@ pub(super) const BACKEND_IN_FLIGHT: Metric = Metric {
     name: "tidegate_backend_in_flight",
     kind: Kind::Gauge,
     labels: &["pool", "backend"],
-    help: "Requests that a backend is working on.",
+    help: "Requests that a backend is working on: its answer has not been read to the end.",
 };
 
 pub(super) const BACKEND_CONNECTIONS: Metric = Metric {

@@ -27,7 +27,7 @@ fn counted() -> Counted {
     for sheet in &sheets {
         registry.register(sheet.clone());
         sheet.connection_opened(0);
-        sheet.arrived(0);
+        (0..4).for_each(|_| sheet.arrived(0));
         sheet.retried(0, true);
         sheet.finished(&finished());
     }
@@ -226,7 +226,7 @@ fn a_tick_tells_what_each_pool_was_asked_for() {
     }
     telemetry.tick(Instant::now() + Duration::from_secs(2));
     let loads = telemetry.loads();
-    assert_eq!((loads[0].pool.0.as_ref(), loads[0].arrivals, loads[0].in_flight), ("app", 30, 30));
+    assert_eq!((loads[0].pool.0.as_ref(), loads[0].arrivals, loads[0].in_flight), ("app", 30, 36));
     assert_eq!(telemetry.totals().requests_in_all(), 2);
 }
 
