@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 KIT    := --manifest-path tests/bench/kit/Cargo.toml
 RATES  := tiny,log,workers,16k,1m,churn,rate
 
-.PHONY: help build check test demo bench bench-quick gates memory flat reloads failover drills kit
+.PHONY: help build check test demo bench bench-quick gates memory flat reloads failover pressure drills kit
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,13 +45,16 @@ flat: build ## ten minutes of load that nobody scrapes: the memory stays as it i
 
 # Drills want a machine to themselves for minutes, so CI does not run them. Streaming is the first;
 # drills that kill and upgrade a door under load join it as the door learns to survive them.
-drills: memory flat reloads failover ## what is proved only under load
+drills: memory flat reloads failover pressure ## what is proved only under load
 
 reloads: ## a hundred reloads and twenty changes of `workers` under load
 	TIDEGATE_DRILL=1 $(CARGO) test --locked -p tests --test reload
 
 failover: ## backends that die, hang, restart and close their connections, under load
 	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test failover
+
+pressure: ## ten thousand clients at once against caps of every size
+	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test pressure
 
 # The kit is outside the workspace, so that nothing above reaches it.
 kit: ## lints and tests of the benchmark itself
