@@ -222,6 +222,23 @@ async fn a_client_that_leaves_gives_its_place_in_line_back() {
 }
 
 #[tokio::test]
+async fn a_client_that_has_said_all_and_waits_is_served() {
+    for workers in WORKERS {
+        let (red, door, _first) = full(workers).await;
+        let mut half = in_line(&door, "/half", 1).await;
+        half.half_close().await;
+        assert_eq!(half.read_head().await.start, "HTTP/1.1 100 Continue", "it is asked");
+        let mut old = door.client().await;
+        old.send("GET /old HTTP/1.0\r\nHost: test\r\n\r\n").await;
+        waiting(&door, 2).await;
+        old.half_close().await;
+        assert_eq!(serve(&red, 3).await, ["/first", "/half", "/old"]);
+        assert_eq!(half.read_response().await.text(), "red");
+        assert_eq!(old.read_response().await.text(), "red");
+    }
+}
+
+#[tokio::test]
 async fn nobody_waits_where_nothing_can_come() {
     let red = TestBackend::start("red").await;
     red.answer_probes("/healthz", 500);

@@ -58,9 +58,13 @@ pub(crate) trait Front {
     /// Ready when the client has reset the connection, as far as that can be known for nothing.
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Ready when the client has reset the connection or ended its side of it. For a request that
-    /// waits for its turn: who will not send anything any more is taken to have left.
+    /// Ready when the client has reset the connection or ended its side of it.
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Asks a client that has ended its side whether it is still there, by an interim answer:
+    /// whoever has left resets the connection then. An error says that it has. A client that
+    /// knows no interim answers is not asked.
+    fn ask(&mut self, cx: &mut Context<'_>) -> io::Result<()>;
 
     /// From here on bytes pass both ways as they are (a 101 was sent).
     fn become_tunnel(&mut self);

@@ -109,7 +109,8 @@ impl Waiting<'_> {
         let limited = self.view.limited(exchange.record.route);
         let bearer = Bearer { priority: self.route.priority, bytes, tried, limited };
         let ticket = Ticket::new(bearer, cx.waker().clone());
-        let mut standing = Standing { ticket, home, places: Vec::with_capacity(pools.len()) };
+        let (places, is_asked) = (Vec::with_capacity(pools.len()), Cell::new(false));
+        let mut standing = Standing { ticket, home, places, is_asked };
         standing.join(self.queue(home), Stand::Home)?;
         for pool in pools.iter().filter(|pool| **pool != home) {
             // Where nothing can come there is no need to stand.
@@ -135,7 +136,7 @@ impl Waiting<'_> {
         if self.worker.is_stopping_now() {
             return Poll::Ready(Err(Outcome::Stopped));
         }
-        if front.poll_left(cx).is_ready() {
+        if standing.has_lost(front, cx) {
             return Poll::Ready(Err(Outcome::ClientGone));
         }
         let now = self.worker.timers.now();
@@ -145,7 +146,8 @@ impl Waiting<'_> {
             }
             return Poll::Ready(Err(limit.1));
         }
-        self.timer.set_at(limit.0.min(after(now, LOOK)));
+        let look = if standing.is_asked.get() { TICK } else { LOOK };
+        self.timer.set_at(limit.0.min(after(now, look)));
         Poll::Pending
     }
 
@@ -187,6 +189,8 @@ struct Standing {
     ticket: Arc<Ticket>,
     home: PoolIndex,
     places: Vec<(Arc<Queue>, Place)>,
+    /// The client has ended its side, and was asked whether it is still there.
+    is_asked: Cell<bool>,
 }
 
 impl Standing {
@@ -194,6 +198,17 @@ impl Standing {
         let place = queue.join(&self.ticket, stand, Instant::now())?;
         self.places.push((Arc::clone(queue), place));
         Ok(())
+    }
+
+    /// Whether the client has left. One that ended its side may have, or may only have said all it
+    /// had to say: it is asked, and what it says to that is looked for at every tick, because the
+    /// runtime tells of nothing more behind an end.
+    fn has_lost<F: Front>(&self, front: &mut F, cx: &mut Context<'_>) -> bool {
+        if self.is_asked.get() || front.poll_left(cx).is_pending() {
+            return self.is_asked.get() && front.poll_reset(cx).is_ready();
+        }
+        self.is_asked.set(true);
+        front.poll_reset(cx).is_ready() || front.ask(cx).is_err()
     }
 }
 

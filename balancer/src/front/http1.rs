@@ -243,6 +243,14 @@ impl Front for Http1Front {
         self.wire.socket.poll_left(cx)
     }
 
+    fn ask(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.version {
+            Version::Http10 => Ok(()),
+            // Every client of 1.1 has to know them, also unasked (RFC 9110 §15.2).
+            Version::Http11 => self.wire.send(cx, b"HTTP/1.1 100 Continue\r\n\r\n"),
+        }
+    }
+
     fn become_tunnel(&mut self) {
         self.body = Body::UntilClose;
         self.outgoing = Outgoing::Raw;

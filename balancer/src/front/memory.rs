@@ -88,6 +88,10 @@ impl Front for MemoryFront {
         Poll::Pending
     }
 
+    fn ask(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     fn become_tunnel(&mut self) {}
 
     fn end_tunnel(&mut self) {}

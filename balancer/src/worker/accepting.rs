@@ -73,3 +73,60 @@ impl Accepting {
         self.running.push((listener, task));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::listener::Limits;
+    use crate::roster::Roster;
+    use crate::shared::Shared;
+    use crate::stats::Registry;
+
+    fn worker() -> Rc<Worker> {
+        let roster = Roster::new(Arc::new(crate::sample::door(1, &[])));
+        let shared = Shared {
+            snapshot: roster.published(),
+            registry: Registry::new(),
+            refused_per_worker: 1.into(),
+        };
+        Worker::new(0, Arc::new(shared))
+    }
+
+    /// What comes back until the end.
+    fn answer(mut stream: TcpStream) -> io::Result<String> {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    #[test]
+    fn what_waits_in_the_queue_of_a_listener_that_is_left_is_served() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let worker = worker();
+            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let address = socket.local_addr().unwrap();
+            let listener = Listener { socket: Arc::new(socket), limits: Limits::new(0) };
+            let mut accepting = Accepting::prepare(std::slice::from_ref(&listener)).unwrap();
+            accepting.follow(&worker, std::slice::from_ref(&listener)).await;
+            // Nothing is accepted before this gives way to other tasks, and it does not before it
+            // follows others.
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+            accepting.follow(&worker, &[]).await;
+            assert!(accepting.is_nowhere());
+            drop((accepting, listener));
+            let answer = tokio::task::spawn_blocking(move || answer(client)).await.unwrap();
+            let answer = answer.expect("nobody is reset");
+            assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        });
+    }
+}
