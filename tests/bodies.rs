@@ -71,7 +71,10 @@ async fn a_request_arrives_whole_wherever_it_is_cut_into_pieces() {
         assert_eq!(client.read_response().await.text(), "red");
         assert_uploaded(&red, upload);
     }
-    assert_eq!(red.connection_count(), 1);
+    // A body that has gone out cannot go out again, so it takes a connection that has rested, or a new
+    // one; were the end of a body missed, every request would need a new one.
+    let (connections, requests) = (red.connection_count(), red.request_count());
+    assert!(connections < requests / 4, "{connections} connections for {requests} requests");
 }
 
 #[tokio::test]

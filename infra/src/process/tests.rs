@@ -179,7 +179,15 @@ async fn instances_outlive_the_provider_and_are_found_again() {
     assert!(child::is_alive(&process));
 
     let provider = start(settings(&folder, &["sleep", "1000"]));
-    assert_eq!(provider.list().await.unwrap(), launched);
+    // The thread of the one before may hold the folder a moment longer.
+    let found = tokio::time::timeout(Duration::from_secs(10), async {
+        loop {
+            if let Ok(found) = provider.list().await {
+                return found;
+            }
+        }
+    });
+    assert_eq!(found.await.unwrap(), launched);
     assert_eq!(folder.process(&launched[0].id), process);
     assert_eq!(provider.launch(&request(&provider, 1, 2)).await.unwrap(), launched);
     provider.terminate(&[launched[0].id.clone()]).await.unwrap();
