@@ -11,25 +11,10 @@ use std::process::Command;
 use serde_json::Value;
 use tests::crowd::{crowd, plain};
 use tests::door::{TestFolder, binary, one_pool};
-use tests::wire::{Body, Framing, Wire};
+use tests::operator::over_unix;
 use tests::{CEILING, TestBackend, TestClient, TestDoor, within};
-use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
 
 const WORKERS: [usize; 2] = [1, 4];
-
-/// One request over the Unix socket.
-async fn over_unix(socket: &Path, request: &str) -> (u16, String) {
-    let stream = UnixStream::connect(socket).await.unwrap();
-    let mut wire = Wire::new(stream);
-    wire.stream.write_all(request.as_bytes()).await.unwrap();
-    let head = within(CEILING, wire.head()).await.unwrap().unwrap();
-    let status = head.start.split(' ').nth(1).unwrap().parse().unwrap();
-    let mut body = Body::default();
-    let framing = head.framing().unwrap().unwrap_or(Framing::UntilClose);
-    within(CEILING, wire.body(framing, &mut body)).await.unwrap();
-    (status, body.text())
-}
 
 async fn json_over_unix(socket: &Path, path: &str) -> Value {
     let (status, text) =

@@ -110,6 +110,11 @@ pub struct PoolConfig {
     pub hash_by: HashKey,
     /// In the order written.
     pub backends: Vec<Backend>,
+    /// What a backend that joins at run time may have in flight, unless it says otherwise.
+    pub max_concurrency: Option<u32>,
+    /// Whether anything can be sent to its backends: not where that needs what is not supported
+    /// yet. Such a pool stays empty.
+    pub is_usable: bool,
     /// How connections to them are kept.
     pub upstream: UpstreamConfig,
     /// How they are asked whether they are well.

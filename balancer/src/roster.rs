@@ -18,6 +18,7 @@
 //! | breakers and their probes                         | `breakers.rs` |
 //! | their slots, and those that only finish requests  | `slots.rs`  |
 //! | what is published of them                         | `output.rs` |
+//! | what is told of them                              | `news.rs`   |
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ pub(crate) mod fixture;
 mod fresh;
 mod gates;
 mod judge;
+mod news;
 mod output;
 mod slots;
 mod standing;
@@ -52,6 +54,7 @@ mod tests;
 
 pub use judge::EJECTIONS_TOTAL;
 use judge::{Counted, Event};
+pub use news::{Drain, Order};
 use state::State;
 
 /// A name and a port that a backend is configured with.
@@ -72,8 +75,12 @@ pub struct Member {
     pub backend: Backend,
     /// How far it has come.
     pub stage: Stage,
-    /// No longer written down: it goes once its last request has ended.
+    /// No longer wanted: it goes once its last request has ended.
     pub is_leaving: bool,
+    /// The configuration names it.
+    pub is_written: bool,
+    /// How its drain goes, while it drains.
+    pub drain: Option<Drain>,
     /// What is shared about it, once it has an address.
     pub slot: Option<Arc<Slot>>,
     /// What its checks say. They go on while it drains and when it has, unless it is leaving.
@@ -117,7 +124,9 @@ impl Roster {
         let mut state = self.lock();
         state.configure(config);
         self.publish(&mut state);
-        state.generation
+        let generation = state.generation;
+        tell(state, None);
+        generation
     }
 
     /// An order from outside: drain, undrain, another weight, a backend more or less.
@@ -126,9 +135,15 @@ impl Roster {
     /// configured; nothing has changed then. That a first check has passed or a last request has
     /// ended is noticed here, nobody needs to say so.
     pub fn change(&self, change: Change) -> Result<(), Rejected> {
+        self.change_all(vec![change], None)
+    }
+
+    /// The same for several at once, all or none, and with who wants them.
+    pub fn change_all(&self, changes: Vec<Change>, order: Option<&Order>) -> Result<(), Rejected> {
         let mut state = self.lock();
-        state.change(change)?;
+        state.change(changes)?;
         self.publish(&mut state);
+        tell(state, order);
         Ok(())
     }
 
@@ -142,7 +157,7 @@ impl Roster {
         }
         self.publish(&mut state);
         let is_in = state.is_eligible(&key);
-        drop(state);
+        tell(state, None);
         if is_in {
             tracing::info!(pool = %key.pool, backend = %key.backend, "backend_in_rotation");
         } else {
@@ -156,6 +171,7 @@ impl Roster {
         let mut state = self.lock();
         if state.resolved(name, &result) {
             self.publish(&mut state);
+            tell(state, None);
         }
     }
 
@@ -165,6 +181,7 @@ impl Roster {
         if state.sweep() {
             self.publish(&mut state);
         }
+        tell(state, None);
     }
 
     /// A backend of this pool is on its way and should be there by then: until then requests may
@@ -225,6 +242,11 @@ impl Roster {
         self.lock().is_panicking(pool)
     }
 
+    /// One member.
+    pub fn member(&self, key: &BackendKey) -> Option<Member> {
+        self.lock().member(key)
+    }
+
     /// What requests see now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
@@ -255,6 +277,13 @@ impl Member {
     pub fn in_flight(&self) -> u32 {
         self.slot.iter().chain(&self.finishing).map(|slot| slot.in_flight()).sum()
     }
+}
+
+/// Tells what has changed, once others may go on: whoever writes a log line may be slow.
+fn tell(mut state: MutexGuard<'_, State>, order: Option<&Order>) {
+    let news = state.news(Instant::now());
+    drop(state);
+    news::tell(&news, order);
 }
 
 fn replace<T: PartialEq>(sender: &watch::Sender<Arc<[T]>>, next: Arc<[T]>) {

@@ -65,6 +65,8 @@ fn pool(backends: &[SocketAddr]) -> PoolConfig {
         rule: Rule::RoundRobin,
         hash_by: HashKey::ClientAddress,
         backends: backends.iter().enumerate().map(backend).collect(),
+        max_concurrency: None,
+        is_usable: true,
         upstream: UpstreamConfig {
             idle: Duration::from_secs(4),
             max_requests: 10_000,

@@ -42,16 +42,26 @@ pub struct Member {
     pub backend: Backend,
     /// How far it has come.
     pub stage: Stage,
-    /// No longer written down: it goes for good once it has drained.
+    /// No longer wanted: it goes for good once it has drained.
     pub is_leaving: bool,
+    /// The configuration names it. One that joined at run time stays until somebody lets it go.
+    pub is_written: bool,
 }
 
 /// One thing that happens to a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A new member, last in its pool.
+    /// A new member, last in its pool, that the configuration names.
     Admit {
         /// The pool; comes into being with its first member.
+        pool: PoolName,
+        /// The backend, with an id that the pool does not have yet.
+        backend: Backend,
+    },
+    /// The same for one that the configuration does not name: an operator's, or an instance that
+    /// was launched. A reload leaves it alone as long as its pool is written down.
+    Join {
+        /// The pool.
         pool: PoolName,
         /// The backend, with an id that the pool does not have yet.
         backend: Backend,
@@ -94,7 +104,14 @@ pub enum Change {
         /// 0 to 1,000; 0 takes none.
         weight: u32,
     },
-    /// Other settings at the same address: weight, cap, zone, origin.
+    /// Another limit of requests at once.
+    Cap {
+        /// Which.
+        key: BackendKey,
+        /// At least 1; `None` is no limit.
+        max_concurrency: Option<u32>,
+    },
+    /// Other settings at the same address, as written down: weight, cap, zone, origin.
     Update {
         /// The pool.
         pool: PoolName,
@@ -163,7 +180,8 @@ impl Membership {
     /// Makes one change, or says why not.
     pub fn apply(&mut self, change: Change) -> Result<(), Rejected> {
         match change {
-            Change::Admit { pool, backend } => self.admit(pool, backend),
+            Change::Admit { pool, backend } => self.admit(pool, backend, true),
+            Change::Join { pool, backend } => self.admit(pool, backend, false),
             Change::Pass { key } => self.pass(key),
             Change::Drain { key } => self.drain(key),
             Change::Undrain { key } => self.undrain(key),
@@ -172,6 +190,10 @@ impl Membership {
             Change::Remove { key } => self.remove(&key),
             Change::Weight { key, weight } => {
                 self.member_mut(&key)?.backend.weight = weight;
+                Ok(())
+            }
+            Change::Cap { key, max_concurrency } => {
+                self.member_mut(&key)?.backend.max_concurrency = max_concurrency;
                 Ok(())
             }
             Change::Update { pool, backend } => self.update(pool, backend),
@@ -199,8 +221,9 @@ impl Membership {
     /// New backends are admitted; one at another address is removed and admitted again, because
     /// it is another machine; one with other settings is updated and keeps its stage, so that
     /// an operator's drain outlives a reload; one no longer written down leaves, and one that
-    /// was leaving and is written down again comes back. A weight set at run time gives way to
-    /// the one written down. Applied in this order, none of the changes is rejected, if no
+    /// was leaving and is written down again comes back. One that joined at run time stays as
+    /// long as its pool is written down. A weight or cap set at run time gives way to the one
+    /// written down. Applied in this order, none of the changes is rejected, if no
     /// pool is named twice and no pool names a backend twice.
     pub fn reconcile(&self, wanted: &[(PoolName, Vec<Backend>)]) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -209,7 +232,9 @@ impl Membership {
             let is_written = |member: &&Member| {
                 written.is_some_and(|(_, all)| all.iter().any(|b| b.id == member.backend.id))
             };
-            let gone = members.iter().filter(|member| !is_written(member) && !member.is_leaving);
+            let is_gone =
+                |member: &&Member| !is_written(member) && (member.is_written || written.is_none());
+            let gone = members.iter().filter(|member| !member.is_leaving).filter(is_gone);
             changes.extend(gone.map(|member| Change::Leave { key: key(pool, &member.backend) }));
         }
         for (pool, backends) in wanted {
@@ -244,7 +269,7 @@ impl Membership {
             changes.push(Change::Undrain { key: key.clone() });
         }
         let weight = backend.weight;
-        if *backend == (Backend { weight, ..member.backend.clone() }) {
+        if member.is_written && *backend == (Backend { weight, ..member.backend.clone() }) {
             if member.backend.weight != weight {
                 changes.push(Change::Weight { key, weight });
             }
@@ -254,12 +279,17 @@ impl Membership {
         true
     }
 
-    fn admit(&mut self, pool: PoolName, backend: Backend) -> Result<(), Rejected> {
+    fn admit(
+        &mut self,
+        pool: PoolName,
+        backend: Backend,
+        is_written: bool,
+    ) -> Result<(), Rejected> {
         let key = key(&pool, &backend);
         if let Some(member) = self.get(&key) {
             return Err(Rejected::Exists { key, stage: member.stage });
         }
-        let member = Member { backend, stage: Stage::Joining, is_leaving: false };
+        let member = Member { backend, stage: Stage::Joining, is_leaving: false, is_written };
         self.pools.entry(pool).or_default().push(member);
         Ok(())
     }
@@ -330,6 +360,7 @@ impl Membership {
             return Err(Rejected::Moved { key });
         }
         member.backend = backend;
+        member.is_written = true;
         Ok(())
     }
 

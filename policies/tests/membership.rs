@@ -32,6 +32,10 @@ fn admit(id: &str, port: u16, weight: u32) -> Change {
     Change::Admit { pool: pool(), backend: backend(id, port, weight) }
 }
 
+fn join(id: &str, port: u16) -> Change {
+    Change::Join { pool: pool(), backend: backend(id, port, 1) }
+}
+
 /// One member `a` in this stage.
 fn in_stage(stage: Stage) -> Membership {
     let (pass, drain) = (Change::Pass { key: key("a") }, Change::Drain { key: key("a") });
@@ -101,12 +105,14 @@ fn a_member_can_be_removed_from_each_stage() {
 fn weight_and_settings_change_in_each_stage_and_leave_it_as_it_is() {
     let same = ["joining", "serving", "draining", "drained"];
     check(&Change::Weight { key: key("a"), weight: 7 }, same);
+    check(&Change::Cap { key: key("a"), max_concurrency: Some(7) }, same);
     check(&Change::Update { pool: pool(), backend: backend("a", 1, 7) }, same);
 }
 
 #[test]
 fn a_name_is_admitted_once() {
     check(&admit("a", 2, 1), ["rejected"; 4]);
+    check(&join("a", 2), ["rejected"; 4]);
 }
 
 #[test]
@@ -136,6 +142,7 @@ fn what_nobody_is_called_cannot_be_changed() {
         Change::Leave { key: key("b") },
         Change::Remove { key: key("b") },
         Change::Weight { key: key("b"), weight: 1 },
+        Change::Cap { key: key("b"), max_concurrency: None },
         Change::Update { pool: pool(), backend: backend("b", 1, 1) },
     ];
     for change in changes {
@@ -239,6 +246,24 @@ fn an_operators_drain_outlives_a_reload_and_a_reloads_own_does_not() {
     membership.apply(Change::Leave { key: key("b") }).unwrap();
     let wanted = [(pool(), vec![backend("a", 1, 1), backend("b", 2, 1)])];
     assert_eq!(membership.reconcile(&wanted), [Change::Undrain { key: key("b") }]);
+}
+
+#[test]
+fn who_joined_at_run_time_stays_over_reloads_until_its_pool_goes() {
+    let mut membership = two();
+    membership.apply(join("c", 3)).unwrap();
+    let both = vec![backend("a", 1, 1), backend("b", 2, 1)];
+    assert_eq!(membership.reconcile(&[(pool(), both.clone())]), []);
+    let leave = |id| Change::Leave { key: key(id) };
+    assert_eq!(membership.reconcile(&[]), [leave("a"), leave("b"), leave("c")]);
+
+    // Once it is written down it is like any other.
+    let all: Vec<_> = both.iter().cloned().chain([backend("c", 3, 1)]).collect();
+    let adopt = membership.reconcile(&[(pool(), all.clone())]);
+    assert_eq!(adopt, [Change::Update { pool: pool(), backend: backend("c", 3, 1) }]);
+    adopt.into_iter().for_each(|change| membership.apply(change).unwrap());
+    assert_eq!(membership.reconcile(&[(pool(), all)]), []);
+    assert_eq!(membership.reconcile(&[(pool(), both)]), [leave("c")]);
 }
 
 /// Pools of some of five backends at one of two addresses, in any order.

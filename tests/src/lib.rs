@@ -8,6 +8,7 @@
 //! | [`TestClient`]          | sends exactly the bytes of the test, reads strictly             |
 //! | [`TestDoor`]            | the program itself, with the configuration of the test          |
 //! | [`TestCloud`](cloud::TestCloud) | an AWS on loopback, with faults and a ledger          |
+//! | [`Operator`](operator::Operator) | asks and orders over the admin socket                  |
 //! | [`crowd`](crowd::crowd)  | many requests over a few connections, and what came back        |
 //! | [`Load`](load::Load)    | as many requests as are answered, and what failed               |
 //! | [`Steady`](steady::Steady) | so many requests a second, and how each went                 |
@@ -29,6 +30,7 @@ pub mod door;
 pub mod drill;
 pub mod load;
 pub mod mixed;
+pub mod operator;
 pub mod scrape;
 pub mod steady;
 pub mod tidy;

@@ -11,6 +11,7 @@ use balancer::load::PoolLoad;
 use balancer::roster::{Member, Roster};
 use balancer::snapshot::PoolView as Pool;
 use balancer::stats::Totals;
+use hyper::StatusCode;
 use policies::backend::{PoolIndex, PoolName};
 use policies::balance::Rule;
 use policies::breaker::Phase;
@@ -20,21 +21,24 @@ use policies::route::{Action, Location, Target};
 use scaler::demand::{Demand, DoorLoad};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::admin::orders::{Order, Refusal};
 use crate::admin::view::{
-    BackendState, BackendVerdict, BackendView, ConcurrencyView, ConfigView, DemandView,
+    BackendState, BackendVerdict, BackendView, ConcurrencyView, ConfigView, DemandView, DrainView,
     ListenerView, PoolView, RouteView, StatusView,
 };
 use crate::admin::{ReloadError, Reloading, Source};
-use crate::app::{Order, Running};
+use crate::app::{self, Running};
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
 
-/// Reads the roster and the counts.
+mod orders;
+
+/// Reads the roster and the counts, and takes orders.
 pub struct DoorSource {
     roster: Arc<Roster>,
     telemetry: Arc<Telemetry>,
     running: watch::Receiver<Arc<Running>>,
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<app::Order>,
     is_stopping: Arc<AtomicBool>,
     started: Instant,
 }
@@ -45,7 +49,7 @@ impl DoorSource {
         roster: Arc<Roster>,
         telemetry: Arc<Telemetry>,
         running: watch::Receiver<Arc<Running>>,
-        orders: mpsc::Sender<Order>,
+        orders: mpsc::Sender<app::Order>,
         is_stopping: Arc<AtomicBool>,
     ) -> DoorSource {
         DoorSource { roster, telemetry, running, orders, is_stopping, started: Instant::now() }
@@ -150,7 +154,7 @@ impl Source for DoorSource {
 
     fn reload(&self) -> Reloading {
         let (tell, told) = oneshot::channel();
-        let is_given = self.orders.try_send(Order::Reload(tell)).is_ok();
+        let is_given = self.orders.try_send(app::Order::Reload(tell)).is_ok();
         Box::pin(async move {
             match is_given {
                 true => told.await.unwrap_or(Err(ReloadError::Busy)),
@@ -165,6 +169,19 @@ impl Source for DoorSource {
 
     fn metrics(&self) -> String {
         self.telemetry.render(&self.pools(), &self.routes())
+    }
+
+    fn backend(&self, pool: &str, id: &str) -> Result<BackendView, Refusal> {
+        let (key, member) = self.find(pool, id)?;
+        Ok(self.view(&key, &member))
+    }
+
+    fn order(
+        &self,
+        order: Order,
+        actor: String,
+    ) -> Result<(StatusCode, Option<BackendView>), Refusal> {
+        self.carry_out(order, actor)
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {
@@ -230,6 +247,13 @@ fn backend_view(
         share_percent: member.share,
         in_flight: member.in_flight(),
         weight: member.backend.weight,
+        max_concurrency: member.backend.max_concurrency,
+        is_written: member.is_written,
+        drain: member.drain.map(|drain| DrainView {
+            since_seconds: drain.since.elapsed().as_secs(),
+            waited_for: drain.waited_for,
+            is_leaving: member.is_leaving,
+        }),
         requests: counted.map_or(0, |backend| backend.answers()),
         errors: counted.map_or(0, |backend| backend.errors()),
         last_reason: member.reason.clone(),

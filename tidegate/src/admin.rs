@@ -15,18 +15,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::telemetry::events::EventRing;
+use orders::{Order, Refusal};
 pub use reload::{ReloadError, ReloadView, Reloading};
 use socket::UnixSocket;
-use view::{PoolView, RouteView, StatusView};
+use view::{BackendView, PoolView, RouteView, StatusView};
 
 mod answer;
 mod events;
+pub mod orders;
 mod reload;
+mod resources;
 mod respond;
 mod serve;
 mod socket;
@@ -49,6 +53,22 @@ pub trait Source: Send + Sync + 'static {
     fn status(&self) -> StatusView;
     /// Pools and their backends.
     fn pools(&self) -> Vec<PoolView>;
+    /// One backend by its pool's name and its id.
+    ///
+    /// # Errors
+    ///
+    /// There is none of this name.
+    fn backend(&self, pool: &str, id: &str) -> Result<BackendView, Refusal>;
+    /// Carries an order out, whole, for whoever `actor` is.
+    ///
+    /// # Errors
+    ///
+    /// Why not; nothing has changed then.
+    fn order(
+        &self,
+        order: Order,
+        actor: String,
+    ) -> Result<(StatusCode, Option<BackendView>), Refusal>;
     /// The routing table.
     fn routes(&self) -> Vec<RouteView>;
     /// The effective configuration as TOML, secrets left out.

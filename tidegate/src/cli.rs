@@ -48,6 +48,12 @@ pub enum Command {
     Reload(command::reload::Args),
     /// Show how a running door is
     Status(command::status::Args),
+    /// Show, add, remove and weigh backends of a running door
+    Backends(command::backends::Args),
+    /// Send a backend no new requests
+    Drain(command::backends::DrainArgs),
+    /// Send it requests again
+    Undrain(command::backends::DrainArgs),
     /// Print what changed in a running door
     Events(command::events::Args),
     /// Be a small server behind the door, for trying it out
@@ -100,6 +106,9 @@ pub fn main() -> ExitCode {
         Command::Route(RouteCommand::Explain(args)) => command::route_explain::main(args),
         Command::Reload(args) => command::reload::main(args),
         Command::Status(args) => command::status::main(args),
+        Command::Backends(args) => command::backends::main(args),
+        Command::Drain(args) => command::backends::drain(args),
+        Command::Undrain(args) => command::backends::undrain(args),
         Command::Events(args) => command::events::main(args),
         Command::Backend(args) => command::backend::main(args),
         Command::Version => {

@@ -7,6 +7,7 @@ use crate::cli::FAILED;
 
 pub mod ask;
 pub mod backend;
+pub mod backends;
 pub mod check;
 pub mod config_show;
 pub mod demo;

@@ -17,7 +17,7 @@ use balancer::access_log::AccessLogConfig;
 use balancer::config::DoorConfig;
 use infra::exec::ExecSettings;
 use infra::process::ProcessSettings;
-use policies::backend::PoolName;
+use policies::backend::{Address, PoolName};
 
 use document::Document;
 use problem::Problems;
@@ -44,6 +44,24 @@ pub use problem::Problem;
 pub use reference::reference;
 pub use render::{render_json, render_styled, render_text};
 pub use schema::schema;
+
+/// An address that a backend may have, as `backends` of a pool has it.
+///
+/// # Errors
+///
+/// What is wrong with it, and what to do.
+pub fn backend_address(text: &str) -> Result<Address, String> {
+    values::net::backend(text).map_err(|message| message.sentence())
+}
+
+/// Whether this may name one of ours: a backend, a zone.
+///
+/// # Errors
+///
+/// What is wrong with it, and what to do.
+pub fn name(text: &str) -> Result<(), String> {
+    values::name(text).map_err(|message| message.sentence())
+}
 
 /// A configuration that can run.
 #[derive(Debug, Clone)]

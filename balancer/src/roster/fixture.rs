@@ -34,6 +34,8 @@ fn pool(name: &str, backends: &[Backend]) -> PoolConfig {
         rule: Rule::RoundRobin,
         hash_by: HashKey::ClientAddress,
         backends: backends.to_vec(),
+        max_concurrency: None,
+        is_usable: true,
         upstream: UpstreamConfig {
             idle: Duration::from_secs(4),
             max_requests: 1_000,

@@ -20,6 +20,7 @@ use policies::route::RouteTable;
 use super::conduct::Takes;
 use super::fresh::Order;
 use super::gates::Gates;
+use super::news::Drain;
 use super::slots::Slots;
 use super::standing::{Intake, Standing};
 use super::{Member, Name};
@@ -45,6 +46,10 @@ pub(super) struct State {
     /// Of every pool that is configured.
     budgets: BTreeMap<PoolName, Arc<Budget>>,
     pub(super) gates: Gates,
+    /// The members as they were last told.
+    pub(super) told: Membership,
+    /// One per member that drains.
+    pub(super) drains: BTreeMap<BackendKey, Drain>,
 }
 
 impl State {
@@ -62,10 +67,14 @@ impl State {
             slots: Slots::default(),
             budgets: BTreeMap::new(),
             gates: Gates::default(),
+            told: Membership::default(),
+            drains: BTreeMap::new(),
             config,
         };
         state.match_budgets();
         state.reconcile();
+        // The configuration is no news.
+        state.told = state.membership.clone();
         state
     }
 
@@ -94,13 +103,18 @@ impl State {
         Arc::clone(&self.budgets[pool])
     }
 
-    pub(super) fn change(&mut self, change: Change) -> Result<(), Rejected> {
-        if let Change::Admit { pool, .. } = &change
-            && !self.config.pools.iter().any(|configured| configured.name == *pool)
-        {
-            return Err(Rejected::UnknownPool { pool: pool.clone() });
+    /// All of them or none.
+    pub(super) fn change(&mut self, changes: Vec<Change>) -> Result<(), Rejected> {
+        let mut next = self.membership.clone();
+        for change in changes {
+            if let Change::Admit { pool, .. } | Change::Join { pool, .. } = &change
+                && !self.config.pools.iter().any(|configured| configured.name == *pool)
+            {
+                return Err(Rejected::UnknownPool { pool: pool.clone() });
+            }
+            next.apply(change)?;
         }
-        self.membership.apply(change)?;
+        self.membership = next;
         self.settle();
         Ok(())
     }
@@ -170,6 +184,8 @@ impl State {
             backend: member.backend.clone(),
             stage: member.stage,
             is_leaving: member.is_leaving,
+            is_written: member.is_written,
+            drain: self.drains.get(key).copied(),
             slot: standing.slot.clone(),
             verdict: standing.verdict,
             reason: standing.reason.clone(),

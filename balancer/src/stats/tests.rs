@@ -280,6 +280,8 @@ fn pool(name: &str) -> PoolConfig {
         rule: Rule::RoundRobin,
         hash_by: HashKey::ClientAddress,
         backends: Vec::new(),
+        max_concurrency: None,
+        is_usable: true,
         upstream: UpstreamConfig {
             idle: Duration::from_secs(4),
             max_requests: 1_000,

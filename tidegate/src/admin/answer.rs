@@ -55,3 +55,20 @@ pub(super) fn text(status: StatusCode, kind: &'static str, body: String) -> Answ
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
 }
+
+/// 405, with what is allowed.
+pub(super) fn not_allowed(allowed: &'static str) -> Answer {
+    let detail = match allowed {
+        "GET, HEAD" => "this page can only be read".to_owned(),
+        _ => format!("allowed here: {allowed}"),
+    };
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, &detail);
+    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
+/// The same answer, as the last of its connection: the rest of a body is not read.
+pub(super) fn closing(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}

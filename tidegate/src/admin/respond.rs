@@ -4,15 +4,16 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use hyper::body::Body;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 
-use super::answer::{Answer, PLAIN, json, problem, text};
+use super::answer::{Answer, PLAIN, closing, json, not_allowed, problem, text};
+use super::orders::Resource;
 use super::serve::Shared;
-use super::{Source, events};
+use super::{Source, events, resources};
 
-/// Bodies have no meaning here yet; one that is larger is not even waited for.
+/// The bodies of requests for pages have no meaning; one that is larger is not even waited for.
 const MAX_BODY_BYTES: u64 = 64 * 1024;
 
 /// The Prometheus text format.
@@ -51,7 +52,10 @@ impl fmt::Display for Peer {
 }
 
 /// Always an answer.
-pub(super) async fn respond<B: Body>(shared: &Shared, peer: Peer, request: Request<B>) -> Answer {
+pub(super) async fn respond<B: Body>(shared: &Shared, peer: Peer, request: Request<B>) -> Answer
+where
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let Shared { side, address, .. } = *shared;
     let (method, path) = (request.method(), request.uri().path());
     if let (Side::Loopback, Some(address)) = (side, address)
@@ -60,20 +64,19 @@ pub(super) async fn respond<B: Body>(shared: &Shared, peer: Peer, request: Reque
         tracing::warn!(%peer, ?path, why, "admin request refused");
         return problem(StatusCode::FORBIDDEN, why);
     }
-    if request.body().size_hint().upper().is_none_or(|bytes| bytes > MAX_BODY_BYTES) {
-        let mut answer = problem(StatusCode::PAYLOAD_TOO_LARGE, "no request here has a body");
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        return answer;
-    }
-    let Some(page) = Page::of(path).filter(|page| side != Side::Metrics || page.is_for_machines())
-    else {
+    let is_shown = |page: &Page| side != Side::Metrics || page.is_for_machines();
+    let Some(page) = Page::of(path).filter(is_shown) else {
+        if let Some(resource) = Resource::of(path).filter(|_| side != Side::Metrics) {
+            return resources::answer(shared, peer, resource, request).await;
+        }
         return problem(StatusCode::NOT_FOUND, "there is nothing at this path");
     };
+    if request.body().size_hint().upper().is_none_or(|bytes| bytes > MAX_BODY_BYTES) {
+        return closing(problem(StatusCode::PAYLOAD_TOO_LARGE, "no request here has a body"));
+    }
     if method != Method::GET && method != Method::HEAD {
         tracing::info!(%peer, %method, ?path, "admin request refused: pages are read only");
-        let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "this page can only be read");
-        answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return answer;
+        return not_allowed("GET, HEAD");
     }
     tracing::debug!(%peer, ?path, "admin request");
     let query = request.uri().query().unwrap_or_default();

@@ -40,6 +40,18 @@ impl Source for Fake {
         view::tests::well(self.state).1
     }
 
+    fn backend(&self, pool: &str, id: &str) -> Result<BackendView, Refusal> {
+        Err(Refusal::unknown(format!("no backend `{pool}/{id}`")))
+    }
+
+    fn order(
+        &self,
+        order: Order,
+        actor: String,
+    ) -> Result<(StatusCode, Option<BackendView>), Refusal> {
+        Err(Refusal::conflict(format!("{actor} wants {:?}", order.deed)))
+    }
+
     fn routes(&self) -> Vec<RouteView> {
         vec![RouteView {
             name: "app".into(),

@@ -118,8 +118,17 @@ pub struct BackendView {
     pub share_percent: u32,
     /// Requests that it is working on.
     pub in_flight: u32,
-    /// As configured.
+    /// Its share, as it is now.
     pub weight: u32,
+    /// Requests that it may be working on at once; none is no limit.
+    #[serde(default)]
+    pub max_concurrency: Option<u32>,
+    /// The configuration names it; else it joined at run time.
+    #[serde(default)]
+    pub is_written: bool,
+    /// How its drain goes, while it drains.
+    #[serde(default)]
+    pub drain: Option<DrainView>,
     /// Answers since the start.
     pub requests: u64,
     /// Failed attempts since the start.
@@ -130,6 +139,17 @@ pub struct BackendView {
 
 fn whole() -> u32 {
     100
+}
+
+/// A drain under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainView {
+    /// How long it has gone on.
+    pub since_seconds: u64,
+    /// Requests that were under way when it began.
+    pub waited_for: u32,
+    /// It goes when it has drained.
+    pub is_leaving: bool,
 }
 
 /// A backend's stage and verdict in one word.
@@ -314,6 +334,9 @@ pub(crate) mod tests {
             share_percent: 100,
             in_flight: 2,
             weight: 1,
+            max_concurrency: None,
+            is_written: true,
+            drain: None,
             requests: 600_000,
             errors: 1,
             last_reason: (!is_healthy).then(|| "connection refused".into()),

@@ -29,7 +29,7 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Socket {
     /// Unix socket of the door [default: /run/tidegate/admin.sock]
-    #[arg(long = "socket", value_name = "PATH")]
+    #[arg(long = "socket", value_name = "PATH", global = true)]
     pub path: Option<PathBuf>,
 }
 

@@ -28,6 +28,20 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    /// Without its place, for what is written in no file.
+    pub(crate) fn sentence(&self) -> String {
+        let mut sentence = self.text.clone();
+        for more in [Some(&self.label), self.help.as_ref()].into_iter().flatten() {
+            if !more.is_empty() {
+                sentence.push_str("; ");
+                sentence.push_str(more);
+            }
+        }
+        sentence
+    }
+}
+
+impl Message {
     /// A headline and what stands at the caret.
     pub(crate) fn new(code: &'static Code, text: String, label: &str) -> Message {
         Message { code, text, label: label.to_owned(), help: None, within: None }

@@ -53,6 +53,8 @@ fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, defaults: View<'_>
         rule,
         hash_by: hash_key(build, view.given("hash_by")),
         backends,
+        max_concurrency: view.integer("max_concurrency"),
+        is_usable: needs_more(view).is_none(),
         upstream: UpstreamConfig {
             idle: upstream.duration("idle").unwrap_or_default(),
             max_requests: upstream.integer("max_requests").unwrap_or(1),
@@ -77,10 +79,14 @@ fn queue(view: View<'_>) -> QueueConfig {
 /// Why a pool has no backends although nothing is wrong with it.
 fn why_empty<'a>(view: View<'a>) -> Option<(&'a Node, &'static str)> {
     let aws = view.own("aws").filter(|_| elastic::is_elastic(view));
+    aws.map(|node| (node, "instances of AWS are not supported yet")).or_else(|| needs_more(view))
+}
+
+/// What its backends speak that the door does not.
+fn needs_more<'a>(view: View<'a>) -> Option<(&'a Node, &'static str)> {
     let tls = view.own("tls");
     let protocol = view.own("protocol").filter(|node| matches!(node.text(), Some("h2" | "h2c")));
-    aws.map(|node| (node, "instances of AWS are not supported yet"))
-        .or(tls.map(|node| (node, "TLS toward backends is not supported yet")))
+    tls.map(|node| (node, "TLS toward backends is not supported yet"))
         .or(protocol.map(|node| (node, "only `http/1.1` is supported toward backends so far")))
 }
 

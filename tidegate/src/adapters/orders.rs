@@ -1,0 +1,208 @@
+//! Operators' orders, as changes of the roster.
+//!
+//! A backend that is asked for is held to the same rules as one in the file. What the membership
+//! itself refuses is told with what there is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use balancer::config::PoolConfig;
+use balancer::roster::{self, Member};
+use hyper::StatusCode;
+use policies::backend::{Address, Backend, BackendId, BackendKey, Origin, PoolName};
+use policies::membership::{Change, Rejected, Stage};
+
+use super::{DoorSource, backend_view};
+use crate::admin::orders::{Deed, NewBackend, Order, Refusal, Target};
+use crate::admin::view::BackendView;
+use crate::config;
+
+/// As in the configuration.
+const MAX_WEIGHT: u32 = 1_000;
+const MAX_CONCURRENCY: u32 = 1_000_000;
+/// Names that a refusal lists.
+const MAX_NAMES: usize = 20;
+
+/// The status, and the backend as it is now if it is still there.
+pub(super) type Done = (StatusCode, Option<BackendView>);
+
+impl DoorSource {
+    pub(super) fn carry_out(&self, order: Order, actor: String) -> Result<Done, Refusal> {
+        let author = roster::Order { actor, reason: order.reason };
+        let (key, changes, status) = match (order.target, order.deed) {
+            (Target::Pool(pool), Deed::Add(new)) => {
+                let (key, change) = self.join(&pool, new)?;
+                (key, vec![change], StatusCode::CREATED)
+            }
+            (Target::Backend(pool, id), deed) => {
+                let (key, member) = self.find(&pool, &id)?;
+                let changes = changes(&key, &member, deed)?;
+                (key, changes, StatusCode::OK)
+            }
+            (Target::Pool(pool), _) => {
+                return Err(Refusal::unknown(format!("`{pool}` names no backend")));
+            }
+        };
+        self.roster.change_all(changes, Some(&author)).map_err(|why| self.refusal(&why))?;
+        Ok(match self.roster.member(&key) {
+            None => (StatusCode::NO_CONTENT, None),
+            // It goes later.
+            Some(member) if member.is_leaving => {
+                (StatusCode::ACCEPTED, Some(self.view(&key, &member)))
+            }
+            Some(member) => (status, Some(self.view(&key, &member))),
+        })
+    }
+
+    pub(super) fn view(&self, key: &BackendKey, member: &Member) -> BackendView {
+        backend_view(&key.pool, member, &self.telemetry.totals())
+    }
+
+    /// The member of this name, or who there is.
+    pub(super) fn find(&self, pool: &str, id: &str) -> Result<(BackendKey, Member), Refusal> {
+        let key = BackendKey { pool: PoolName(pool.into()), backend: BackendId(id.into()) };
+        match self.roster.member(&key) {
+            Some(member) => Ok((key, member)),
+            None => Err(self.refusal(&Rejected::Unknown { key })),
+        }
+    }
+
+    fn refusal(&self, why: &Rejected) -> Refusal {
+        match why {
+            Rejected::UnknownPool { pool } => self.no_pool(pool),
+            Rejected::Unknown { key } => {
+                let pools = self.roster.pools();
+                let Some((_, members)) = pools.iter().find(|(name, _)| *name == key.pool) else {
+                    return self.no_pool(&key.pool);
+                };
+                let ids = members.iter().map(|member| member.backend.id.to_string());
+                let has = names(ids.collect());
+                Refusal::unknown(format!("no backend `{key}`; pool `{}` has {has}", key.pool))
+            }
+            other => Refusal::conflict(other.to_string()),
+        }
+    }
+
+    fn no_pool(&self, pool: &PoolName) -> Refusal {
+        let known = self.roster.pools().into_iter().map(|(name, _)| name.to_string()).collect();
+        Refusal::unknown(format!("no pool `{pool}`; there is {}", names(known)))
+    }
+
+    /// A backend as the file could have it.
+    fn join(&self, pool: &str, new: NewBackend) -> Result<(BackendKey, Change), Refusal> {
+        let snapshot = self.roster.snapshot();
+        let pool = PoolName(pool.into());
+        let Some(settings) = snapshot.config.pools.iter().find(|known| known.name == pool) else {
+            return Err(self.no_pool(&pool));
+        };
+        let backend = backend(settings, new)?;
+        if let Address::Socket(address) = backend.address
+            && let Some(listener) = self.own_listener(address)
+        {
+            let text =
+                format!("`{address}` is our own listener `{listener}`; requests would go round");
+            return Err(Refusal::invalid(text));
+        }
+        let key = BackendKey { pool: pool.clone(), backend: backend.id.clone() };
+        let pools = self.roster.pools();
+        let members = pools.iter().find(|(name, _)| *name == pool).map(|(_, members)| members);
+        let is_same = |member: &&Member| {
+            member.backend.address == backend.address && member.backend.id != backend.id
+        };
+        if let Some(other) = members.and_then(|members| members.iter().find(is_same)) {
+            return Err(Refusal::conflict(format!(
+                "`{}` is also the address of backend `{}`; use its weight to send it more requests",
+                backend.address, other.backend.id
+            )));
+        }
+        Ok((key, Change::Join { pool, backend }))
+    }
+
+    fn own_listener(&self, address: SocketAddr) -> Option<Arc<str>> {
+        let is_it = |own: &SocketAddr| {
+            let is_any = own.ip().is_unspecified() && address.ip().is_loopback();
+            own.port() == address.port() && (own.ip() == address.ip() || is_any)
+        };
+        let running = self.running();
+        let found = running.listeners.iter().find(|(_, addresses)| addresses.iter().any(is_it));
+        found.map(|(name, _)| Arc::clone(name))
+    }
+}
+
+fn backend(pool: &PoolConfig, new: NewBackend) -> Result<Backend, Refusal> {
+    if !pool.is_usable {
+        let text = format!(
+            "pool `{}` needs what is not supported toward backends yet; `tidegate check` says what",
+            pool.name
+        );
+        return Err(Refusal::conflict(text));
+    }
+    let address = config::backend_address(&new.address).map_err(Refusal::invalid)?;
+    if let Some(id) = &new.id {
+        config::name(id).map_err(Refusal::invalid)?;
+    }
+    if let Some(zone) = &new.zone {
+        config::name(zone).map_err(Refusal::invalid)?;
+    }
+    let max_concurrency = new.max_concurrency.unwrap_or(pool.max_concurrency);
+    check_settings(new.weight, Some(max_concurrency))?;
+    Ok(Backend {
+        id: BackendId(new.id.unwrap_or(new.address).into()),
+        address,
+        weight: new.weight.unwrap_or(1),
+        max_concurrency,
+        zone: new.zone.map(Into::into),
+        origin: Origin::OnPrem,
+    })
+}
+
+fn changes(key: &BackendKey, member: &Member, deed: Deed) -> Result<Vec<Change>, Refusal> {
+    let key = key.clone();
+    Ok(match deed {
+        Deed::Drain => vec![Change::Drain { key }],
+        Deed::Undrain => vec![Change::Undrain { key }],
+        Deed::Remove { now: true } => vec![Change::Remove { key }],
+        Deed::Remove { now: false } if member.is_leaving => {
+            let text = format!("backend `{key}` is on its way out; `?now` does not wait for it");
+            return Err(Refusal::conflict(text));
+        }
+        Deed::Remove { now: false } => vec![Change::Leave { key }],
+        Deed::Set { weight, max_concurrency } => {
+            if matches!(member.stage, Stage::Draining) && member.is_leaving {
+                return Err(Refusal::conflict(format!("backend `{key}` is on its way out")));
+            }
+            check_settings(weight, max_concurrency)?;
+            let weight = weight.map(|weight| Change::Weight { key: key.clone(), weight });
+            let cap = max_concurrency.map(|max_concurrency| Change::Cap { key, max_concurrency });
+            weight.into_iter().chain(cap).collect()
+        }
+        // Its target is a pool.
+        Deed::Add(_) => return Err(Refusal::unknown(format!("`{key}` is no pool"))),
+    })
+}
+
+fn check_settings(weight: Option<u32>, cap: Option<Option<u32>>) -> Result<(), Refusal> {
+    let wrong = |name: &str, found: u32, min: u32, max: u32, more: &str| {
+        let text = format!("`{name}` is {found}; give a whole number from {min} to {max}{more}");
+        Err(Refusal::invalid(text))
+    };
+    if let Some(weight) = weight.filter(|weight| *weight > MAX_WEIGHT) {
+        return wrong("weight", weight, 0, MAX_WEIGHT, "");
+    }
+    match cap {
+        Some(Some(cap)) if !(1..=MAX_CONCURRENCY).contains(&cap) => {
+            wrong("max_concurrency", cap, 1, MAX_CONCURRENCY, ", or null for no limit")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// "`a`, `b` and 3 more"
+fn names(all: Vec<String>) -> String {
+    let shown: Vec<String> = all.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
+    match (shown.len(), all.len() - shown.len()) {
+        (0, _) => "none".to_owned(),
+        (_, 0) => shown.join(", "),
+        (_, more) => format!("{} and {more} more", shown.join(", ")),
+    }
+}
