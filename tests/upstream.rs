@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tests::backend::answer::Step;
 use tests::door::one_pool;
 use tests::{Answer, CEILING, DeafBackend, Death, Response, TestBackend, TestDoor, within};
@@ -179,6 +180,43 @@ async fn each_limit_until_the_answer_has_its_own_word() {
             assert_eq!(red.request_count(), 2, "{limits}");
             assert!(red.closed(1).await.is_some());
         }
+    }
+}
+
+#[tokio::test]
+async fn a_route_has_limits_of_its_own_and_the_rest_from_the_defaults() {
+    let red = TestBackend::start_with("red", Answer::text("late").held()).await;
+    let own = "[[routes]]\nname = \"own\"\nmatch = { path = \"/own\" }\nto = { pool = \"app\" }\n\
+               timeouts = { attempt = \"100ms\" }\n[[routes]]\nname = \"all\"";
+    let defaults = "[defaults.timeouts]\nattempt = \"1h\"\ntotal = \"300ms\"\n";
+    let configuration = one_pool(&[&red], 1).replace("[[routes]]\nname = \"all\"", own);
+    let door = TestDoor::checked(&(configuration + defaults + LOG), &[&red]).await;
+    ends_with(&door, "POST /own HTTP/1.1\r\nHost: x\r\n\r\n", "attempt_timeout").await;
+    ends_with(&door, POST, "total_timeout").await;
+}
+
+/// The door, not the backend, had no time: its limits start again.
+#[tokio::test]
+async fn a_limit_that_the_door_itself_slept_through_is_no_fault_of_the_backends() {
+    for limits in ["attempt = \"500ms\"", "first_byte = \"500ms\""] {
+        let red = TestBackend::start_with("red", Answer::text("late").held()).await;
+        let configuration = with_timeouts(&[&red], 1, limits).replace("50ms", "10s");
+        let door = TestDoor::start(&configuration).await;
+        door.logged("backend_in_rotation").await;
+        let mut client = door.client().await;
+        client.send(POST).await;
+        red.received(1).await;
+        door.signal(Signal::STOP);
+        let mut turns = tokio::time::interval(Duration::from_millis(900));
+        turns.tick().await;
+        turns.tick().await;
+        door.signal(Signal::CONT);
+        // Long after the limit, soon after the end of the sleep.
+        let mut turns = tokio::time::interval(Duration::from_millis(100));
+        turns.tick().await;
+        turns.tick().await;
+        red.release_all();
+        assert_eq!(client.read_response().await.text(), "late", "{limits}");
     }
 }
 

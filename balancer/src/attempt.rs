@@ -125,6 +125,7 @@ impl Passage<'_> {
             owed: 0,
             look_at,
             repeats,
+            was_late: false,
         };
         loop {
             let ended = std::future::poll_fn(|cx| relay.poll(cx)).await;
@@ -162,12 +163,21 @@ impl Passage<'_> {
         // Boxed: connections are rare, and what an idle client owns includes the room for this.
         let connecting = Box::pin(Upstream::connect(&lease.0, timers.now()));
         let mut connecting = pin!(connecting);
+        let mut was_late = false;
         let connected = std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if self.timer.is_due() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending if !self.timer.is_due() => Poll::Pending,
+            // We slept through it, which says nothing of the backend: once more.
+            Poll::Pending if !was_late && self.timer.is_late(self.route.timeouts.connect) => {
+                was_late = true;
+                let limit = timers.after(self.route.timeouts.connect);
+                self.timer.set_at(limit.min(first_byte).min(total));
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Ready(None),
         })
         .await;
+        let is_ours = connected.is_none() && self.timer.is_late(self.route.timeouts.connect);
         let (outcome, fault) = match connected {
             Some(Ok(upstream)) => {
                 let took = self.worker.since(begun);
@@ -185,7 +195,9 @@ impl Passage<'_> {
             }
             None => (Outcome::ConnectTimeout, BackendFault::ConnectTimeout),
         };
-        lease.0.sheet.failed(fault);
+        if !is_ours {
+            lease.0.sheet.failed(fault);
+        }
         let again = match outcome {
             Outcome::ConnectFailed | Outcome::ConnectTimeout => {
                 self.again(exchange, Cause::Connect)
@@ -290,7 +302,9 @@ impl Passage<'_> {
         }
         let again = match broken {
             Broken::Closed | Broken::HeadCut => self.again(exchange, Cause::Reset),
-            Broken::TimedOut(Outcome::AttemptTimeout) => self.again(exchange, Cause::TooSlow),
+            Broken::TimedOut(Outcome::AttemptTimeout) | Broken::Late(Outcome::AttemptTimeout) => {
+                self.again(exchange, Cause::TooSlow)
+            }
             _ => Again::Never,
         };
         Err(Failed { outcome, next: Next::Maybe(again) })
@@ -323,6 +337,7 @@ fn name(broken: &Broken, is_reused: bool) -> (Outcome, Option<BackendFault>) {
         Broken::ClientBody => (Outcome::ClientBodyBroken, None),
         Broken::BodyTooLarge => (Outcome::BodyTooLarge, None),
         Broken::TimedOut(outcome) => (*outcome, timeout_fault(*outcome)),
+        Broken::Late(outcome) => (*outcome, None),
         // `relay` and `attempt` act on these themselves.
         Broken::Unwanted(_) | Broken::GivenUp(_) => (Outcome::BadResponse, None),
     }

@@ -65,6 +65,8 @@ pub(crate) enum Broken {
     BodyTooLarge,
     /// A limit in time, named by its outcome.
     TimedOut(Outcome),
+    /// The same, but it was us who were late, which is no fault of the backend's.
+    Late(Outcome),
     /// Another backend may do better: the head of its answer is whole and says so, or no answer is
     /// to be expected from it. Polled again the relay goes on from there.
     Unwanted(Cause),
@@ -106,6 +108,8 @@ pub(crate) struct Relay<'a, F: Front> {
     pub(crate) look_at: Millis,
     /// The body as far as it was kept is to be sent first.
     pub(crate) repeats: bool,
+    /// A limit has started again because we were late for it.
+    pub(crate) was_late: bool,
 }
 
 /// Most requests are over by then, and to look costs a new connection two system calls.
@@ -131,7 +135,7 @@ impl<F: Front> Relay<'_, F> {
         }
         if self.timer.is_due() {
             if let Some(fired) = self.what_fired() {
-                return Poll::Ready(Err(Broken::TimedOut(fired)));
+                return Poll::Ready(Err(fired));
             }
             return self.look(cx).map(Err);
         }
@@ -160,14 +164,38 @@ impl<F: Front> Relay<'_, F> {
     }
 
     /// The limit that has been reached, if one has.
-    fn what_fired(&mut self) -> Option<Outcome> {
+    fn what_fired(&mut self) -> Option<Broken> {
         let owed = self.front.unsent() + self.upstream.wire.unsent();
         if owed < self.owed {
             // A slow reader is no silent one: part of what it is owed has been taken.
             self.note_progress();
         }
         let (due, outcome) = self.next_deadline();
-        (due <= self.worker.timers.now()).then_some(outcome)
+        if due > self.worker.timers.now() {
+            return None;
+        }
+        if !self.timer.is_late(self.limit(outcome)) {
+            return Some(Broken::TimedOut(outcome));
+        }
+        // The time that we slept through was not the backend's. Once more, and only once: a door
+        // that is always late shall not keep a request for ever. What counts from the beginning of
+        // the request is a promise to the client and stays.
+        if std::mem::replace(&mut self.was_late, true) {
+            return Some(Broken::Late(outcome));
+        }
+        self.note_progress();
+        let (due, outcome) = self.next_deadline();
+        (due <= self.worker.timers.now()).then_some(Broken::Late(outcome))
+    }
+
+    fn limit(&self, outcome: Outcome) -> Duration {
+        let timeouts = &self.route.timeouts;
+        match outcome {
+            Outcome::AttemptTimeout => timeouts.attempt.unwrap_or(timeouts.first_byte),
+            Outcome::FirstByteTimeout => timeouts.first_byte,
+            Outcome::TotalTimeout => timeouts.total.unwrap_or_default(),
+            _ => timeouts.idle_stream,
+        }
     }
 
     /// Which limit is reached next unless something moves. While the client is still sending its

@@ -202,6 +202,13 @@ impl Timer {
         }
     }
 
+    /// Whether we look later than the deadline by more than a fifth of `limit`, or than a tick: then
+    /// it was this worker that had no time, and what it did not see in time says nothing of others.
+    pub(crate) fn is_late(&self, limit: Duration) -> bool {
+        let late = self.timers.now().saturating_sub(self.due.get());
+        late > after(0, limit / 5).max(TICK_MS)
+    }
+
     /// Whether the deadline has passed, by the last clock reading.
     pub(crate) fn is_due(&self) -> bool {
         self.due.get() <= self.timers.now()
