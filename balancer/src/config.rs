@@ -123,6 +123,9 @@ pub struct PoolConfig {
     pub concurrency: Option<u32>,
     /// What becomes of requests while all of them are full.
     pub queue: QueueConfig,
+    /// Share of its capacity that a waterfall uses before the next pool opens, in thousandths; 1,000
+    /// is all of it.
+    pub fill_permille: u32,
     /// What follows from how they behave.
     pub conduct: ConductConfig,
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use policies::backend::PoolIndex;
 use policies::route::Action;
+use policies::waterfall::PassedOver;
 
 use crate::admission::{Admission, admit, hash_key};
 use crate::answer::Answer;
@@ -20,7 +21,7 @@ use crate::http1::{Framing, Method};
 use crate::outcome::Outcome;
 use crate::refuse::{ALLOW, Refusal};
 use crate::sticky;
-use crate::timer::{Millis, Timer};
+use crate::timer::Timer;
 use crate::upstream::Lease;
 use crate::view::NoPick;
 use crate::waiting::Waiting;
@@ -104,28 +105,24 @@ impl Passage<'_> {
         }
     }
 
-    /// A place on a backend of the first pool that has one.
+    /// A place on a backend of the first pool that has one, and is not filled, or of the first
+    /// that has one at all.
     pub(crate) fn pick(&self, exchange: &mut Exchange) -> Result<Lease, Outcome> {
-        let now = self.worker.timers.now();
         if let Some(lease) = self.pick_bound(exchange) {
             return Ok(lease);
         }
         let mut none = Outcome::NoHealthyBackend;
-        for pool in self.pools {
-            // A further attempt is no new demand, unless another pool takes it.
-            if exchange.record.attempts == 0 {
-                self.ask(exchange, *pool);
+        let mut passed = PassedOver::default();
+        for (place, pool) in self.pools.iter().enumerate() {
+            if self.pools.len() > 1 && passed.pass(place, self.view.is_filled(*pool)) {
+                continue;
             }
-            match self.pick_in(exchange, usize::from(pool.0), now) {
-                Ok(lease) => {
-                    self.ask(exchange, *pool);
-                    return Ok(lease);
-                }
-                Err(NoPick::NoneFree) => none = Outcome::Full,
-                Err(NoPick::NoneEligible) => {}
+            if let Some(lease) = self.pick_in(exchange, *pool, &mut none) {
+                return Ok(lease);
             }
         }
-        Err(none)
+        let found = passed.find_map(|place| self.pick_in(exchange, self.pools[place], &mut none));
+        found.ok_or(none)
     }
 
     /// A place that another request gives back, or that a new backend brings.
@@ -176,13 +173,33 @@ impl Passage<'_> {
         self.view.sheet.arrived(pool.0);
     }
 
-    fn pick_in(&self, exchange: &Exchange, pool: usize, now: Millis) -> Result<Lease, NoPick> {
-        let config = self.view.pool_config(pool);
+    /// A place on a backend of one pool; says in `none` if there is only no room.
+    fn pick_in(
+        &self,
+        exchange: &mut Exchange,
+        pool: PoolIndex,
+        none: &mut Outcome,
+    ) -> Option<Lease> {
+        // A further attempt is no new demand, unless another pool takes it.
+        if exchange.record.attempts == 0 {
+            self.ask(exchange, pool);
+        }
+        let place = usize::from(pool.0);
+        let config = self.view.pool_config(place);
         let key = match config.rule {
             policies::balance::Rule::ConsistentHash => hash_key(exchange, &config.hash_by),
             _ => 0,
         };
-        self.view.pick(pool, exchange, now, key, &mut self.worker.rng.borrow_mut())
+        let now = self.worker.timers.now();
+        match self.view.pick(place, exchange, now, key, &mut self.worker.rng.borrow_mut()) {
+            Ok(lease) => {
+                self.ask(exchange, pool);
+                return Some(lease);
+            }
+            Err(NoPick::NoneFree) => *none = Outcome::Full,
+            Err(NoPick::NoneEligible) => {}
+        }
+        None
     }
 }
 

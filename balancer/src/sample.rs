@@ -84,6 +84,7 @@ fn pool(backends: &[SocketAddr]) -> PoolConfig {
         },
         concurrency: None,
         queue: QueueConfig::default(),
+        fill_permille: 1_000,
         conduct: ConductConfig::default(),
     }
 }

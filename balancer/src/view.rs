@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use policies::backend::PoolIndex;
 use policies::balance::{Candidates, Turn};
 use policies::rng::Rng;
+use policies::waterfall::Level;
 use tokio::time::Instant;
 
 use crate::config::PoolConfig;
@@ -134,6 +136,24 @@ impl View {
             candidates.passed = Some(index);
         }
         Err(NoPick::NoneFree)
+    }
+
+    /// Whether a pool has as many requests in flight as it takes before the next of a waterfall.
+    #[inline]
+    pub(crate) fn is_filled(&self, pool: PoolIndex) -> bool {
+        let place = usize::from(pool.0);
+        match self.pool_config(place).fill_permille {
+            // Who fills a pool whole finds out by asking it.
+            1_000.. => false,
+            permille => self.level(place).is_filled(permille),
+        }
+    }
+
+    /// A pool's eligible backends together.
+    fn level(&self, pool: usize) -> Level {
+        let PoolView { eligible, capacity, .. } = &self.snapshot.pools[pool];
+        let in_flight = eligible.iter().map(|slot| u64::from(slot.in_flight())).sum();
+        Level { in_flight, capacity: capacity.map(u64::from) }
     }
 
     /// Lets the budgets of all pools know how many requests came since the last time. Once a second.

@@ -1,11 +1,12 @@
 //! The rules of Tidegate, and the nouns they are written in.
 //!
-//! This crate answers five questions and does nothing else:
+//! This crate answers seven questions and does nothing else:
 //!
 //! | question                            | answered by                      |
 //! |-------------------------------------|----------------------------------|
 //! | Which route takes this request?     | [`route::RouteTable::find`]      |
-//! | Which backend of its pool?          | [`balance::Picker::pick`], [`ramp::share`] |
+//! | Which of its pools?                 | [`waterfall::Level::is_filled`]  |
+//! | Which backend of that pool?         | [`balance::Picker::pick`], [`ramp::share`] |
 //! | May it be tried again?              | [`retry::again`]                 |
 //! | Is this backend well?               | [`health::Judge::observe`], [`outlier::Outlier::suspect`] |
 //! | Who is a member, in which stage?    | [`membership::Membership::apply`] |
@@ -32,3 +33,4 @@ pub mod retry;
 pub mod rng;
 pub mod route;
 pub mod scale;
+pub mod waterfall;

@@ -53,6 +53,7 @@ fn pool(name: &str, backends: &[Backend]) -> PoolConfig {
         },
         concurrency: None,
         queue: QueueConfig::default(),
+        fill_permille: 1_000,
         conduct: ConductConfig::default(),
     }
 }

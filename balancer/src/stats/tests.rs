@@ -299,6 +299,7 @@ fn pool(name: &str) -> PoolConfig {
         },
         concurrency: None,
         queue: QueueConfig::default(),
+        fill_permille: 1_000,
         conduct: ConductConfig::default(),
     }
 }

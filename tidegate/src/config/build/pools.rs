@@ -65,7 +65,22 @@ fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, defaults: View<'_>
         conduct: conduct::conduct(view, defaults),
         concurrency: view.view("limits").integer("concurrency"),
         queue: queue(view.view("queue")),
+        fill_permille: fill_permille(build, view),
     }
+}
+
+/// The capacity of a pool is known only if that of each backend is.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 1000, see the key
+fn fill_permille(build: &mut Build<'_>, view: View<'_>) -> u32 {
+    let has_cap = |(_, backend): &(&Node, View<'_>)| backend.own("max_concurrency").is_some();
+    let is_known = view.own("max_concurrency").is_some()
+        || view.view("limits").own("concurrency").is_some()
+        || (!elastic::is_elastic(view) && view.tables("backends").iter().all(has_cap));
+    if let (Some(node), false) = (view.own("fill_to"), is_known) {
+        let why = "the pool has a backend without `max_concurrency`, which is never full";
+        build.say(node.span, say::idle_key("fill_to", why));
+    }
+    view.share("fill_to").map_or(1_000, |share| (share * 10.0).round() as u32)
 }
 
 fn queue(view: View<'_>) -> QueueConfig {

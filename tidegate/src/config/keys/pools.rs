@@ -88,11 +88,13 @@ pub(crate) static POOL: Shape = Shape {
         ),
         later("max_streams", Kind::Integer(1, 10_000_000), "WebSocket and event streams at once."),
         later("tier", Kind::Integer(0, 1000), "Lower tiers are filled first."),
-        later(
+        key(
             "fill_to",
             Kind::Share(100),
-            "Share of the measured capacity that is used before the next tier opens.",
-        ),
+            "Share of the pool's capacity, the sum of `max_concurrency`, that a waterfall uses \
+             before it opens the next pool.",
+        )
+        .or("100%"),
         later("cost", Kind::Table(&COST), "What it costs."),
         later("link", Kind::Table(&LINK), "The line to the backends."),
         awaited(
