@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use tests::door::one_pool;
+use tests::operator::Operator;
 use tests::steady::Steady;
 use tests::{Answer, TestBackend, TestDoor};
 
@@ -46,7 +47,7 @@ async fn an_open_breaker_lets_nothing_through_and_a_half_open_one_exactly_its_pr
         red.answer(Answer::text("red"));
         let line = door.logged("breaker_closed").await;
         assert!(line.contains("half_open") && line.contains("probes"), "{line}");
-        red.received(red.request_count() + 50).await;
+        red.received(red.request_count() + 10).await;
         let went = load.stop().await;
         assert!(went.faults.is_empty(), "{:?}", went.faults);
         assert_eq!(went.count(200) + went.count(500) + went.count(503), went.all(), "{went:?}");
@@ -61,13 +62,13 @@ async fn most_answers_slow_opens_it_and_the_others_carry_the_load() {
             "open_on = { slow_rate = \"60%\", slower_than = \"100ms\" }\nopen_for = \"1m\"";
         let door = door(&[&red, &green], workers, breaker).await;
         let load = Steady::start(door.addr("web"), 20, 400);
-        red.received(30).await;
+        red.received(10).await;
         red.answer(Answer::text("red").after(Duration::from_millis(250)));
         let line = door.logged("breaker_opened").await;
         assert!(line.contains("backend=red") && line.contains("slow_rate"), "{line}");
-        green.received(green.request_count() + 100).await;
+        green.received(green.request_count() + 20).await;
         let before = red.request_count();
-        green.received(green.request_count() + 100).await;
+        green.received(green.request_count() + 20).await;
         assert_eq!(red.request_count(), before);
         load.stop().await.was_served();
     }
@@ -78,8 +79,34 @@ async fn without_a_breaker_in_the_configuration_there_is_none() {
     let red = TestBackend::start_with("red", Answer::status(500)).await;
     let door = TestDoor::checked(&one_pool(&[&red], 1), &[&red]).await;
     let load = Steady::start(door.addr("web"), 6, 300);
-    red.received(300).await;
+    red.received(60).await;
     let went = load.stop().await;
     assert_eq!(went.count(500), went.all(), "{:?}", went.statuses);
     assert_eq!(times(&door, "breaker_opened"), 0);
+}
+
+#[tokio::test]
+async fn an_operator_holds_a_breaker_open_and_lets_it_go() {
+    let [red, green] = [TestBackend::start("red").await, TestBackend::start("green").await];
+    let (door, operator) = Operator::of(&one_pool(&[&red, &green], 4), &[&red, &green]).await;
+    let path = "/v1/pools/app/backends/red/breaker";
+    let why = "{\"hold\": \"open\", \"reason\": \"disk\"}";
+    let (status, backend) = operator.ask("POST", path, why).await;
+    assert_eq!(status, 200, "{backend}");
+    assert_eq!((&backend["state"], &backend["breaker"]), (&"open".into(), &"held_open".into()));
+    let told = operator.told("breaker_opened").await;
+    assert_eq!((&told["backend"], &told["reason"]), (&"red".into(), &"disk".into()));
+    assert!(told["actor"].as_str().unwrap().contains("uid"), "{told}");
+
+    let load = Steady::start(door.addr("web"), 6, 300);
+    green.received(15).await;
+    assert_eq!(red.request_count(), 0);
+    let let_go = operator.command(&["backends", "breaker", "app/red", "auto"]).await;
+    assert!(let_go.status.success(), "{let_go:?}");
+    red.received(1).await;
+    load.stop().await.was_served();
+
+    assert_eq!(operator.ask("POST", path, "{\"hold\": \"ajar\"}").await.0, 422);
+    let nobody = "/v1/pools/app/backends/nobody/breaker";
+    assert_eq!(operator.ask("POST", nobody, why).await.0, 404);
 }

@@ -50,7 +50,7 @@ async fn members_that_join_are_no_reason_to_panic_and_get_no_request() {
         let door = TestDoor::checked(&config(&all, workers), &all).await;
         let load = Steady::start(door.addr("web"), 20, 300);
         for backend in &serving {
-            backend.received(20).await;
+            backend.received(10).await;
         }
         for backend in &joining {
             backend.probed(backend.probe_count() + 3).await;
@@ -58,7 +58,7 @@ async fn members_that_join_are_no_reason_to_panic_and_get_no_request() {
         // Nine more of the ten fail: those that join are no help, and not asked to be.
         checks(&serving[1..], UNWELL);
         door.logged("pool_panicked").await;
-        serving[9].received(serving[9].request_count() + 20).await;
+        serving[9].received(serving[9].request_count() + 10).await;
         checks(&serving, WELL);
         door.logged("pool_calmed").await;
         load.stop().await.was_served();
@@ -74,18 +74,18 @@ async fn five_of_six_down_and_nothing_behind_is_a_panic_entered_and_left_once() 
         let all: Vec<&TestBackend> = six.iter().collect();
         let door = TestDoor::checked(&config(&all, workers), &all).await;
         let load = Steady::start(door.addr("web"), 12, 600);
-        six[5].received(20).await;
+        six[5].received(10).await;
         checks(&six[1..], UNWELL);
         let line = door.logged("pool_panicked").await;
         assert!(line.contains("pool=app") && line.contains("members=6"), "{line}");
         // What their checks say is not believed: they get requests as before.
         for backend in &six {
-            backend.received(backend.request_count() + 50).await;
+            backend.received(backend.request_count() + 10).await;
         }
         checks(&six[1..], WELL);
         door.logged("pool_calmed").await;
         for backend in &six {
-            backend.received(backend.request_count() + 20).await;
+            backend.received(backend.request_count() + 10).await;
         }
         load.stop().await.was_served();
         assert_eq!((times(&door, "pool_panicked"), times(&door, "pool_calmed")), (1, 1));
@@ -130,11 +130,11 @@ async fn five_of_six_down_with_room_behind_moves_the_traffic_and_is_no_panic() {
         let every: Vec<&TestBackend> = six.iter().chain(&spare).collect();
         let door = TestDoor::checked(&config, &every).await;
         let load = Steady::start(door.addr("web"), 10, 500);
-        six[5].received(20).await;
+        six[5].received(10).await;
         checks(&six[1..], UNWELL);
         door.logged_times("backend_out_of_rotation", 5).await;
         for backend in &spare {
-            backend.received(backend.request_count() + 100).await;
+            backend.received(backend.request_count() + 20).await;
         }
         load.stop().await.was_served();
         assert_eq!(times(&door, "pool_panicked"), 0);

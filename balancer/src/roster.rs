@@ -212,12 +212,17 @@ impl Roster {
 
     /// An operator holds the breaker of a backend open or closed whatever is counted, or, with
     /// `None`, lets it go. Also where none is configured. A restart forgets it.
-    pub fn hold_breaker(&self, key: &BackendKey, held: Option<Phase>) -> Result<(), Rejected> {
+    pub fn hold_breaker(
+        &self,
+        key: &BackendKey,
+        held: Option<Phase>,
+        order: Option<&Order>,
+    ) -> Result<(), Rejected> {
         let mut state = self.lock();
-        let event = state.hold_breaker(key, held)?;
+        let turned = state.hold_breaker(key, held)?;
         self.publish(&mut state);
         drop(state);
-        event.iter().for_each(Event::tell);
+        turned.iter().for_each(|turned| turned.tell(key, order));
         Ok(())
     }
 

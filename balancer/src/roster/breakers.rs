@@ -13,8 +13,38 @@ use policies::membership::Rejected;
 
 use super::conduct::Takes;
 use super::judge::Event;
+use super::news::Order;
 use super::standing::{Intake, Standing};
 use super::state::State;
+
+/// What has become of a breaker.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turned {
+    from: Phase,
+    to: Phase,
+    reason: &'static str,
+}
+
+impl Turned {
+    /// Says it once. An operator has reasons of his own.
+    pub(super) fn tell(&self, key: &BackendKey, order: Option<&Order>) {
+        let BackendKey { pool, backend } = key;
+        let (from, to) = (self.from.word(), self.to.word());
+        let actor = order.map(|order| order.actor.as_str());
+        let reason = order.and_then(|order| order.reason.as_deref()).unwrap_or(self.reason);
+        match self.to {
+            Phase::Open => {
+                tracing::warn!(%pool, %backend, from, to, actor, reason, "breaker_opened");
+            }
+            Phase::HalfOpen => {
+                tracing::info!(%pool, %backend, from, to, reason, "breaker_half_opened");
+            }
+            Phase::Closed => {
+                tracing::info!(%pool, %backend, from, to, actor, reason, "breaker_closed");
+            }
+        }
+    }
+}
 
 /// Permits that were given out while a breaker is half open.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +60,7 @@ impl State {
         &mut self,
         key: &BackendKey,
         held: Option<Phase>,
-    ) -> Result<Option<Event>, Rejected> {
+    ) -> Result<Option<Turned>, Rejected> {
         let Some(standing) = self.standings.get_mut(key) else {
             return Err(Rejected::Unknown { key: key.clone() });
         };
@@ -41,7 +71,7 @@ impl State {
         self.settle();
         let has_changed = (from, was_held) != (to, is_held);
         let reason = if is_held { "held" } else { "released" };
-        Ok(has_changed.then(|| Event::Breaker { key: key.clone(), from, to, reason }))
+        Ok(has_changed.then_some(Turned { from, to, reason }))
     }
 
     /// Lets probes through where a breaker is half open and they have not come to enough yet.
@@ -94,7 +124,8 @@ impl Standing {
             Step::HalfOpened(_) => "time",
             Step::Closed => "probes",
         };
-        Some(Event::Breaker { key: key.clone(), from, to: breaker.phase(), reason })
+        let turned = Turned { from, to: breaker.phase(), reason };
+        Some(Event::Breaker { key: key.clone(), turned })
     }
 }
 

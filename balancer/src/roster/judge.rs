@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use metrics::counter;
 use policies::backend::{BackendKey, PoolName};
-use policies::breaker::Phase;
 use policies::health::Verdict;
 use policies::membership::Stage;
 use policies::outcomes::Outcomes;
 use policies::outlier::{self, Cause, OutlierPolicy};
 use policies::panic::{Panic, Sight};
 
+use super::breakers::Turned;
 use super::state::State;
 use crate::config::ConductConfig;
 use crate::stats::BOUNDS_US;
@@ -28,7 +28,7 @@ pub const EJECTIONS_TOTAL: &str = "tidegate_backend_ejections_total";
 pub(super) enum Event {
     Ejected { key: BackendKey, cause: Cause, length: Duration },
     Returned { key: BackendKey },
-    Breaker { key: BackendKey, from: Phase, to: Phase, reason: &'static str },
+    Breaker { key: BackendKey, turned: Turned },
     Panicked { pool: PoolName, sight: Sight },
     Calmed { pool: PoolName, sight: Sight },
 }
@@ -193,7 +193,7 @@ impl Event {
             Event::Returned { key } => {
                 tracing::info!(pool = %key.pool, backend = %key.backend, "backend_readmitted");
             }
-            Event::Breaker { key, from, to, reason } => tell_breaker(key, *from, *to, reason),
+            Event::Breaker { key, turned } => turned.tell(key, None),
             Event::Panicked { pool, sight: Sight { members, well, .. } } => {
                 tracing::error!(
                     %pool, healthy = well, members, "pool_panicked"
@@ -203,15 +203,5 @@ impl Event {
                 tracing::info!(%pool, healthy = well, members, "pool_calmed");
             }
         }
-    }
-}
-
-fn tell_breaker(key: &BackendKey, from: Phase, to: Phase, reason: &str) {
-    let BackendKey { pool, backend } = key;
-    let (from, to) = (from.word(), to.word());
-    match to {
-        "open" => tracing::warn!(%pool, %backend, from, to, reason, "breaker_opened"),
-        "half_open" => tracing::info!(%pool, %backend, from, to, reason, "breaker_half_opened"),
-        _ => tracing::info!(%pool, %backend, from, to, reason, "breaker_closed"),
     }
 }

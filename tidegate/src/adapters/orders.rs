@@ -34,6 +34,12 @@ impl DoorSource {
                 let (key, change) = self.join(&pool, new)?;
                 (key, vec![change], StatusCode::CREATED)
             }
+            (Target::Backend(pool, id), Deed::Breaker(held)) => {
+                let (key, _) = self.find(&pool, &id)?;
+                let done = self.roster.hold_breaker(&key, held, Some(&author));
+                done.map_err(|why| self.refusal(&why))?;
+                (key, Vec::new(), StatusCode::OK)
+            }
             (Target::Backend(pool, id), deed) => {
                 let (key, member) = self.find(&pool, &id)?;
                 let changes = changes(&key, &member, deed)?;
@@ -176,8 +182,10 @@ fn changes(key: &BackendKey, member: &Member, deed: Deed) -> Result<Vec<Change>,
             let cap = max_concurrency.map(|max_concurrency| Change::Cap { key, max_concurrency });
             weight.into_iter().chain(cap).collect()
         }
-        // Its target is a pool.
-        Deed::Add(_) => return Err(Refusal::unknown(format!("`{key}` is no pool"))),
+        // Its target is a pool; and that of the other no member's.
+        Deed::Add(_) | Deed::Breaker(_) => {
+            return Err(Refusal::unknown(format!("`{key}` is no pool")));
+        }
     })
 }
 

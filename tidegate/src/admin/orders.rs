@@ -7,12 +7,14 @@
 //! | `DELETE /v1/pools/POOL/backends/ID[?now]`      | it drains and goes; `now`: it goes        |
 //! | `POST /v1/pools/POOL/backends/ID/drain`        | no new requests                           |
 //! | `POST /v1/pools/POOL/backends/ID/undrain`      | requests again                            |
+//! | `POST /v1/pools/POOL/backends/ID/breaker`      | its breaker is held open or closed, or not |
 //!
 //! A body that is no JSON or too long is 400, one that says something else than what is allowed
 //! 422; either names what was found. Only a whole order is carried out, in one step.
 
 use hyper::Method;
 use hyper::StatusCode;
+use policies::breaker::Phase;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
@@ -53,6 +55,8 @@ pub enum Deed {
         /// Without waiting for its requests.
         now: bool,
     },
+    /// Its breaker is held open or closed, or, with `None`, let go.
+    Breaker(Option<Phase>),
     /// Other settings; what is `None` stays.
     Set {
         /// Share of requests.
@@ -87,6 +91,21 @@ struct Settings {
     #[serde(default, deserialize_with = "given")]
     max_concurrency: Option<Option<u32>>,
     reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Holding {
+    hold: Hold,
+    reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Hold {
+    Open,
+    Closed,
+    Auto,
 }
 
 #[derive(Default, Deserialize)]
@@ -129,6 +148,7 @@ pub(super) enum Resource {
     Backend(String, String),
     Drain(String, String),
     Undrain(String, String),
+    Breaker(String, String),
 }
 
 impl Resource {
@@ -149,6 +169,7 @@ impl Resource {
             ["backends", id] => Some(Resource::Backend(pool, own(id))),
             ["backends", id, "drain"] => Some(Resource::Drain(pool, own(id))),
             ["backends", id, "undrain"] => Some(Resource::Undrain(pool, own(id))),
+            ["backends", id, "breaker"] => Some(Resource::Breaker(pool, own(id))),
             _ => None,
         }
     }
@@ -157,7 +178,10 @@ impl Resource {
     pub(super) fn allowed(&self) -> &'static str {
         match self {
             Resource::Pool(_) => "GET, HEAD",
-            Resource::Backends(_) | Resource::Drain(..) | Resource::Undrain(..) => "POST",
+            Resource::Backends(_)
+            | Resource::Drain(..)
+            | Resource::Undrain(..)
+            | Resource::Breaker(..) => "POST",
             Resource::Backend(..) => "GET, HEAD, PATCH, DELETE",
         }
     }
@@ -178,6 +202,15 @@ impl Resource {
             }
             Resource::Drain(pool, id) => (Target::Backend(pool, id), Deed::Drain, why()?),
             Resource::Undrain(pool, id) => (Target::Backend(pool, id), Deed::Undrain, why()?),
+            Resource::Breaker(pool, id) => {
+                let Holding { hold, reason } = parse(body)?;
+                let held = match hold {
+                    Hold::Open => Some(Phase::Open),
+                    Hold::Closed => Some(Phase::Closed),
+                    Hold::Auto => None,
+                };
+                (Target::Backend(pool, id), Deed::Breaker(held), reason)
+            }
             Resource::Backend(pool, id) if method == Method::DELETE => {
                 let now = match query {
                     "" => false,
@@ -278,6 +311,12 @@ mod tests {
         check("POST", &format!("{ONE}/undrain"), why, order(Deed::Undrain, Some("kernel")));
         check("DELETE", ONE, "", order(Deed::Remove { now: false }, None));
         check("DELETE", &format!("{ONE}?now"), "{}", order(Deed::Remove { now: true }, None));
+        let hold = |word| format!("{{\"hold\": \"{word}\"}}");
+        let breaker = format!("{ONE}/breaker");
+        check("POST", &breaker, &hold("open"), order(Deed::Breaker(Some(Phase::Open)), None));
+        check("POST", &breaker, &hold("auto"), order(Deed::Breaker(None), None));
+        check("POST", &breaker, &hold("half_open"), Err((422, "unknown variant `half_open`")));
+        check("POST", &breaker, "", Err((422, "missing field `hold`")));
         let set = |weight, max_concurrency| Deed::Set { weight, max_concurrency };
         check("PATCH", ONE, "{\"weight\": 5}", order(set(Some(5), None), None));
         check("PATCH", ONE, "{\"max_concurrency\": null}", order(set(None, Some(None)), None));

@@ -81,7 +81,9 @@ fn read(shared: &Shared, resource: &Resource) -> Result<Answer, Refusal> {
             Ok(json(StatusCode::OK, &found))
         }
         // Not readable.
-        Resource::Drain(..) | Resource::Undrain(..) => Ok(not_allowed(resource.allowed())),
+        Resource::Drain(..) | Resource::Undrain(..) | Resource::Breaker(..) => {
+            Ok(not_allowed(resource.allowed()))
+        }
     }
 }
 

@@ -80,6 +80,15 @@ pub enum Deed {
         /// 0 to 1000; 0 takes none
         weight: u32,
     },
+    /// Hold a breaker open (no requests) or closed (all of them) until `auto`, or a restart
+    Breaker {
+        /// Which
+        #[arg(value_name = "POOL/ID")]
+        name: Name,
+        /// `open`, `closed`, or `auto` to let it go
+        #[arg(value_parser = ["open", "closed", "auto"])]
+        hold: String,
+    },
     /// Another limit of requests in flight, until the next reload
     MaxConcurrency {
         /// Which
@@ -177,6 +186,11 @@ pub fn main(args: Args) -> ExitCode {
                 put("weight", weight.into());
                 let path = name.path("");
                 (name, Method::PATCH, path)
+            }
+            Some(Deed::Breaker { name, hold }) => {
+                put("hold", hold.into());
+                let path = name.path("/breaker");
+                (name, Method::POST, path)
             }
             Some(Deed::MaxConcurrency { name, limit }) => {
                 // What is no number is told by the door.

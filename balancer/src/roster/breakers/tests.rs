@@ -91,14 +91,14 @@ fn a_probe_that_came_to_nothing_is_asked_again() {
 #[test]
 fn an_operator_holds_a_breaker_open_or_closed() {
     let (roster, slot) = roster(None);
-    roster.hold_breaker(&key("app/a"), Some(Phase::Open)).unwrap();
+    roster.hold_breaker(&key("app/a"), Some(Phase::Open), None).unwrap();
     assert_eq!((eligible(&roster), enter(&slot)), (1, 0));
-    roster.hold_breaker(&key("app/a"), Some(Phase::Closed)).unwrap();
+    roster.hold_breaker(&key("app/a"), Some(Phase::Closed), None).unwrap();
     judge(&roster, &slot, 1, 0, 999);
     assert_eq!((eligible(&roster), enter(&slot)), (2, 50));
-    roster.hold_breaker(&key("app/a"), None).unwrap();
+    roster.hold_breaker(&key("app/a"), None, None).unwrap();
     judge(&roster, &slot, 2, 0, 2_000);
     assert_eq!(eligible(&roster), 1);
-    let nobody = roster.hold_breaker(&key("app/nobody"), Some(Phase::Open));
+    let nobody = roster.hold_breaker(&key("app/nobody"), Some(Phase::Open), None);
     assert!(matches!(nobody, Err(Rejected::Unknown { .. })));
 }
