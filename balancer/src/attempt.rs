@@ -56,7 +56,7 @@ impl Passage<'_> {
         &self,
         front: &mut F,
         exchange: &mut Exchange,
-        lease: Lease,
+        mut lease: Lease,
     ) -> Result<Outcome, Failed> {
         exchange.record.backend = Some(std::sync::Arc::clone(&lease.0.slot));
         let mut idle = self.reuse(exchange, &lease);
@@ -67,7 +67,7 @@ impl Passage<'_> {
             };
             self.bind_session(exchange, &lease);
             self.write_head(exchange, &lease);
-            let ended = self.relay(front, exchange, &mut upstream).await;
+            let ended = self.relay(front, exchange, &mut upstream, &mut lease).await;
             self.note(exchange, &lease, ended.is_ok());
             return match ended {
                 Ok(Ended::Whole { is_reusable, is_taken }) => {
@@ -83,7 +83,11 @@ impl Passage<'_> {
                     drop(lease);
                     Ok(self.hand_over(front, exchange).await)
                 }
-                Ok(Ended::Tunnel) => Ok(self.tunnel(front, exchange, upstream).await),
+                // The relay goes on with what streams.
+                Ok(Ended::Tunnel | Ended::Streaming) => {
+                    self.begin_stream(exchange, &mut lease);
+                    Ok(self.tunnel(front, exchange, upstream).await)
+                }
                 // It was closed while it was idle, which says nothing of the backend.
                 Err(Broken::Closed) if upstream.is_reused && self.may_be_sent_again(exchange) => {
                     lease.0.sheet.failed(BackendFault::StaleConnection);
@@ -100,6 +104,7 @@ impl Passage<'_> {
         front: &mut F,
         exchange: &mut Exchange,
         upstream: &mut Upstream,
+        lease: &mut Lease,
     ) -> Result<Ended, Broken> {
         let deadlines = self.deadlines(exchange);
         let look_at = self.worker.timers.after(LOOK_AFTER);
@@ -126,10 +131,18 @@ impl Passage<'_> {
             look_at,
             repeats,
             was_late: false,
+            is_streaming: false,
         };
         loop {
             let ended = std::future::poll_fn(|cx| relay.poll(cx)).await;
-            let Err(Broken::Unwanted(cause)) = ended else { return ended };
+            let cause = match ended {
+                Err(Broken::Unwanted(cause)) => cause,
+                Ok(Ended::Streaming) => {
+                    self.begin_stream(relay.exchange, lease);
+                    continue;
+                }
+                ended => return ended,
+            };
             // It is given up only for a place elsewhere; else an answer is the best there is, and
             // without one the next look may find a place.
             let again = self.again(relay.exchange, cause);
@@ -137,6 +150,15 @@ impl Passage<'_> {
                 return Err(Broken::GivenUp(next));
             }
             relay.takes_any |= cause != Cause::TooSlow;
+        }
+    }
+
+    /// From now on it takes no place of a request, and is none where demand is counted.
+    #[cold]
+    fn begin_stream(&self, exchange: &mut Exchange, lease: &mut Lease) {
+        if lease.become_stream() {
+            self.view.sheet.stream_opened(exchange.record.pool.unwrap_or_default());
+            exchange.record.stream_from_us = Some(self.worker.since(exchange.record.started));
         }
     }
 

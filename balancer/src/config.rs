@@ -126,8 +126,26 @@ pub struct PoolConfig {
     /// Share of its capacity that a waterfall uses before the next pool opens, in thousandths; 1,000
     /// is all of it.
     pub fill_permille: u32,
+    /// Streams that each of them may carry, as it is written; see [`PoolConfig::max_streams_of`].
+    pub max_streams: Option<u32>,
+    /// What a stream counts as demand, in requests.
+    pub stream_weight: f64,
     /// What follows from how they behave.
     pub conduct: ConductConfig,
+}
+
+impl PoolConfig {
+    /// Streams that a backend with this cap on requests may carry: what is written, else as many as
+    /// weigh what the cap does.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` saturates
+    pub fn max_streams_of(&self, max_concurrency: Option<u32>) -> u32 {
+        match (self.max_streams, max_concurrency) {
+            (Some(most), _) => most,
+            (None, None) => u32::MAX,
+            // A weight of 0 gives infinity, so no cap.
+            (None, Some(cap)) => (f64::from(cap) / self.stream_weight).ceil() as u32,
+        }
+    }
 }
 
 /// When a backend is spared, and when it is taken out although its checks pass.

@@ -79,6 +79,8 @@ pub(crate) struct Record {
     pub(crate) queue_us: Option<u32>,
     pub(crate) connect_us: Option<u32>,
     pub(crate) first_byte_us: Option<u32>,
+    /// When it became a stream.
+    pub(crate) stream_from_us: Option<u32>,
     /// Part of the answer has gone to the client: nothing can be retried or refused any more.
     pub(crate) is_answering: bool,
     /// Part of the request's body was read and is in `kept` no longer: it cannot be sent again.
@@ -120,6 +122,7 @@ impl Exchange {
                 queue_us: None,
                 connect_us: None,
                 first_byte_us: None,
+                stream_from_us: None,
                 is_answering: false,
                 is_body_gone: false,
                 is_paid: false,
@@ -144,6 +147,7 @@ impl Exchange {
         (record.status, record.outcome) = (0, Outcome::Ok);
         (record.bytes_in, record.bytes_out, record.attempts) = (0, 0, 0);
         (record.queue_us, record.connect_us, record.first_byte_us) = (None, None, None);
+        record.stream_from_us = None;
         (record.is_answering, record.is_body_gone, record.is_paid) = (false, false, false);
     }
 

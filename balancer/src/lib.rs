@@ -46,6 +46,7 @@ mod socket;
 pub mod sockets;
 pub mod stats;
 mod sticky;
+mod streams;
 mod timer;
 mod tunnel;
 mod upstream;

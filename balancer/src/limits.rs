@@ -133,6 +133,8 @@ impl Limits<'_> {
 #[derive(Debug, Clone)]
 pub(crate) struct Limited {
     pub(crate) route: Arc<str>,
+    /// Whether it needs a stream's place on the backend as well.
+    pub(crate) is_stream: bool,
     pub(crate) gate: Option<Arc<Gate>>,
 }
 

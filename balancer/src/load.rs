@@ -36,8 +36,10 @@ pub struct PoolLoad {
     /// counts where it ends, not where it was served: over many requests that evens out, and
     /// `in_flight` shows it until then.
     pub service_us: u64,
-    /// Requests that the pool had taken and not finished, at the end of the span.
+    /// Requests that the pool had taken and not finished, at the end of the span, without streams.
     pub in_flight: u64,
+    /// Tunnels and event streams open at the end of the span.
+    pub streams: u64,
     /// Requests in its queue, at the end of the span.
     pub queued: u64,
 }
@@ -74,6 +76,7 @@ impl LoadMeter {
                 finished: sum.finished.saturating_sub(last.finished),
                 service_us: sum.service_us.saturating_sub(last.service_us),
                 in_flight: sum.in_flight(),
+                streams: sum.streams(),
                 queued: sum.waiting(),
             }
         };

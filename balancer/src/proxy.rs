@@ -156,6 +156,8 @@ impl Passage<'_> {
             return None;
         }
         let lease = (!exchange.was_tried(local.slot.id)).then(|| Lease::take(local))??;
+        let is_stream = self.view.asks_for_stream(usize::from(pool.0), exchange);
+        let lease = if is_stream { lease.with_stream()? } else { lease };
         let lease = lease.through(limits.as_ref())?;
         self.ask(exchange, pool);
         Some(lease)

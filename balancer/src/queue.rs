@@ -19,7 +19,7 @@ use std::time::Instant;
 use crossbeam_utils::CachePadded;
 
 use crate::config::QueueConfig;
-use crate::limits::PoolGates;
+use crate::limits::{Limited, PoolGates};
 use crate::snapshot::Slot;
 
 mod lines;
@@ -238,7 +238,11 @@ impl Inside {
 
     /// Whether there is somebody who lacks nothing but a place on a backend.
     fn may_any_pass(&self) -> bool {
-        self.lines.has(|who| who.limited.of(self.gates.as_deref()).has_room())
+        let has_stream_room = || self.slots.iter().any(|slot| slot.has_stream_room());
+        self.lines.has(|who| {
+            who.limited.of(self.gates.as_deref()).has_room()
+                && (!who.limited.is_stream || has_stream_room())
+        })
     }
 
     /// Until those who wait are few enough. False if the newcomer had to go itself.
@@ -276,7 +280,10 @@ impl Inside {
             return false;
         }
         let gates = self.gates.clone();
-        let may_pass = |who: &Ticket| who.limited.of(gates.as_deref()).has_room();
+        let may_pass = |who: &Ticket| {
+            who.limited.of(gates.as_deref()).has_room()
+                && (!who.limited.is_stream || slot.has_stream_room())
+        };
         let mut in_vain = 0;
         while in_vain < TRIES {
             let next = self.lines.next(may_pass, |who| !who.was_at(slot.id));
@@ -285,19 +292,21 @@ impl Inside {
                 self.lines.remove(place);
                 continue;
             }
-            // Others come to the same gates without this lock, so one may be closed after all.
-            let Some(pass) = ticket.limited.of(gates.as_deref()).enter() else {
+            let Some(grant) = enter(slot, &ticket.limited, gates.as_deref()) else {
                 in_vain += 1;
                 continue;
             };
             self.lines.remove(place);
-            match ticket.grant(Grant { slot: Arc::clone(slot), pass }) {
+            match ticket.grant(grant) {
                 Ok(()) => {
                     answered.push(ticket);
                     return true;
                 }
                 // One that was served in another pool meanwhile, or left, takes nothing.
-                Err(mut grant) => drop(grant.pass.leave()),
+                Err(mut grant) => {
+                    grant.pass.leave();
+                    leave_stream(slot, grant.has_stream);
+                }
             }
         }
         // Nobody in line may have it, and under the lock nobody can join.
@@ -312,6 +321,26 @@ impl Inside {
                 answered.push(ticket);
             }
         }
+    }
+}
+
+/// All that a request needs besides its place on `slot`, or nothing: others come to the same gates
+/// and stream places without the queue's lock, so one may be closed after all.
+fn enter(slot: &Arc<Slot>, limited: &Limited, gates: Option<&PoolGates>) -> Option<Grant> {
+    let has_stream = limited.is_stream;
+    if has_stream && !slot.try_enter_stream() {
+        return None;
+    }
+    let pass = limited.of(gates).enter();
+    if pass.is_none() {
+        leave_stream(slot, has_stream);
+    }
+    Some(Grant { slot: Arc::clone(slot), pass: pass?, has_stream })
+}
+
+fn leave_stream(slot: &Slot, has_stream: bool) {
+    if has_stream {
+        slot.give_stream_back();
     }
 }
 

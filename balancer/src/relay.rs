@@ -15,8 +15,9 @@ use crate::config::RouteConfig;
 use crate::exchange::Exchange;
 use crate::front::Front;
 use crate::http1::parse_response;
-use crate::http1::{Framing, Limits};
+use crate::http1::{Framing, Known, Limits};
 use crate::outcome::Outcome;
+use crate::streams::is_events;
 use crate::timer::{Millis, Timer};
 use crate::upstream::{Lease, Upstream};
 use crate::window::{CAPACITY, Window};
@@ -45,6 +46,8 @@ pub(crate) enum Ended {
     },
     /// A 101 is with the client; from here on bytes pass as they are.
     Tunnel,
+    /// The head of an answer of events is on its way. Polled again the relay goes on from there.
+    Streaming,
 }
 
 /// How an attempt ended otherwise.
@@ -110,6 +113,8 @@ pub(crate) struct Relay<'a, F: Front> {
     pub(crate) repeats: bool,
     /// A limit has started again because we were late for it.
     pub(crate) was_late: bool,
+    /// The answer is one of events.
+    pub(crate) is_streaming: bool,
 }
 
 /// Most requests are over by then, and to look costs a new connection two system calls.
@@ -234,7 +239,12 @@ impl<F: Front> Relay<'_, F> {
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ended, Broken>> {
         loop {
             match self.down {
-                Down::Head => ready!(self.poll_head(cx))?,
+                Down::Head => {
+                    ready!(self.poll_head(cx))?;
+                    if self.is_streaming && self.down == Down::Body {
+                        return Poll::Ready(Ok(Ended::Streaming));
+                    }
+                }
                 Down::Body => ready!(self.poll_body(cx))?,
                 Down::Tunnel => return Poll::Ready(Ok(Ended::Tunnel)),
                 Down::Flushing => {
@@ -316,6 +326,7 @@ impl<F: Front> Relay<'_, F> {
             return Err(Broken::Unwanted(cause));
         }
         self.encode_head(&window.data()[..length]);
+        self.is_streaming = self.is_stream(&window.data()[..length]);
         window.skip(length);
         if status < 200 {
             return self.pass_interim(cx, window, status);
@@ -346,6 +357,18 @@ impl<F: Front> Relay<'_, F> {
         let mut asked = exchange.text(asked).split(|byte| *byte == b',');
         let got = got.of(bytes);
         self.up == Up::Done && asked.any(|one| one.trim_ascii().eq_ignore_ascii_case(got))
+    }
+
+    /// Whether this is an answer of events. One that says how long it is ends by itself.
+    fn is_stream(&self, bytes: &[u8]) -> bool {
+        let response = &self.exchange.response;
+        matches!(response.framing, Framing::Chunked | Framing::UntilClose)
+            && response.status == 200
+            && response
+                .fields
+                .iter()
+                .find(|line| line.known == Known::ContentType)
+                .is_some_and(|line| is_events(line.value.of(bytes)))
     }
 
     fn note_answer(&mut self, status: u16) {

@@ -282,6 +282,11 @@ impl Member {
     pub fn in_flight(&self) -> u32 {
         self.slot.iter().chain(&self.finishing).map(|slot| slot.in_flight()).sum()
     }
+
+    /// Streams open, also at addresses that it had before.
+    pub fn streams(&self) -> u32 {
+        self.slot.iter().chain(&self.finishing).map(|slot| slot.streams()).sum()
+    }
 }
 
 /// Tells what has changed, once others may go on: whoever writes a log line may be slow.

@@ -83,6 +83,8 @@ fn pool(backends: &[SocketAddr]) -> PoolConfig {
             unhealthy_after: 3,
         },
         concurrency: None,
+        max_streams: None,
+        stream_weight: 0.1,
         queue: QueueConfig::default(),
         fill_permille: 1_000,
         conduct: ConductConfig::default(),

@@ -76,6 +76,9 @@ pub struct Slot {
     pub(crate) queue: Arc<Queue>,
     /// Or one of [`PROBATION`] and 0.
     max_concurrency: AtomicU32,
+    max_streams: AtomicU32,
+    /// Written when a stream begins or ends, so seldom enough for this line.
+    streams: AtomicU32,
     /// Requests that may still enter on probation.
     permits: AtomicU32,
     is_unwell: AtomicBool,
@@ -96,13 +99,15 @@ impl Slot {
             authority: address.to_string().into(),
             queue,
             max_concurrency: AtomicU32::new(0),
+            max_streams: AtomicU32::new(u32::MAX),
+            streams: AtomicU32::new(0),
             permits: AtomicU32::new(0),
             is_unwell: AtomicBool::new(false),
             in_flight: CachePadded::new(AtomicU32::new(0)),
         }
     }
 
-    /// Requests in flight now, over all workers.
+    /// Requests in flight now, over all workers, without those that became streams.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -150,10 +155,48 @@ impl Slot {
         self.is_unwell.store(is_unwell, Ordering::Relaxed);
     }
 
-    /// Whether no request is in flight. True of a closed slot is true for ever, or until it is
-    /// given a cap again.
+    /// Whether no request is in flight and no stream open. True of a closed slot is true for ever,
+    /// or until it is given a cap again.
     pub(crate) fn is_idle(&self) -> bool {
-        self.in_flight.load(Ordering::SeqCst) == 0
+        // In this order: a request that becomes a stream is counted there before it is not here.
+        self.in_flight.load(Ordering::SeqCst) == 0 && self.streams.load(Ordering::SeqCst) == 0
+    }
+
+    /// Tunnels and event streams open now, over all workers.
+    pub fn streams(&self) -> u32 {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_max_streams(&self, cap: u32) {
+        self.max_streams.store(cap, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_stream_room(&self) -> bool {
+        self.streams.load(Ordering::SeqCst) < self.max_streams.load(Ordering::SeqCst)
+    }
+
+    /// Takes one place for a stream, as exactly as [`Slot::try_enter`]. Whoever does has, or had
+    /// until now, a place as a request: that is what a closed slot refuses.
+    #[must_use]
+    pub(crate) fn try_enter_stream(&self) -> bool {
+        let cap = self.max_streams.load(Ordering::SeqCst);
+        let next = |now: u32| (now < cap).then_some(now + 1);
+        self.streams.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).is_ok()
+    }
+
+    /// Gives a stream's place back, and hands it on if somebody waits.
+    #[cold]
+    pub(crate) fn leave_stream(self: &Arc<Slot>) {
+        self.give_stream_back();
+        if self.queue.is_waited_for() {
+            self.queue.freed(self);
+        }
+    }
+
+    /// The same where nobody is to be told: the queue's lock is held.
+    pub(crate) fn give_stream_back(&self) {
+        let before = self.streams.fetch_sub(1, Ordering::SeqCst);
+        debug_assert!(before > 0, "a stream's place was given back twice");
     }
 
     /// Takes one place. False when the cap is reached: request cap + 1 is never sent, whatever

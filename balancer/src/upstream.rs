@@ -18,6 +18,7 @@ use tokio::net::TcpSocket;
 use crate::body::Body;
 use crate::config::UpstreamConfig;
 use crate::limits::{Limits, Pass};
+use crate::queue::Grant;
 use crate::snapshot::Slot;
 use crate::socket::Socket;
 use crate::stats::BackendSheet;
@@ -59,18 +60,57 @@ pub(crate) struct SlotLocal {
     idle: RefCell<Vec<Box<Upstream>>>,
 }
 
-/// One request's claim on a backend: counted in flight until dropped.
-pub(crate) struct Lease(pub(crate) Rc<SlotLocal>, Pass);
+/// One request's claim on a backend: counted there until dropped.
+pub(crate) struct Lease(pub(crate) Rc<SlotLocal>, Pass, Counted);
+
+/// As what it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Request,
+    /// A request that asks for a stream, and has a place for it.
+    Both,
+    Stream,
+}
 
 impl Lease {
     /// None when the backend is at its cap.
     pub(crate) fn take(local: &Rc<SlotLocal>) -> Option<Lease> {
-        local.slot.try_enter().then(|| Lease(Rc::clone(local), Pass::default()))
+        local.slot.try_enter().then(|| Lease(Rc::clone(local), Pass::default(), Counted::Request))
     }
 
     /// For a place that was handed over taken.
-    pub(crate) fn granted(local: Rc<SlotLocal>, pass: Pass) -> Lease {
-        Lease(local, pass)
+    pub(crate) fn granted(local: Rc<SlotLocal>, grant: Grant) -> Lease {
+        let counted = if grant.has_stream { Counted::Both } else { Counted::Request };
+        Lease(local, grant.pass, counted)
+    }
+
+    /// The same lease, with a place for the stream that is asked for; `None` if there is none.
+    pub(crate) fn with_stream(mut self) -> Option<Lease> {
+        if !self.0.slot.try_enter_stream() {
+            return None;
+        }
+        self.2 = Counted::Both;
+        Some(self)
+    }
+
+    /// The answer is a stream: from now on it is counted as one, and as a request no longer. False
+    /// if there is no room for a stream that nobody could know of: then it remains a request.
+    pub(crate) fn become_stream(&mut self) -> bool {
+        if self.2 == Counted::Request && !self.0.slot.try_enter_stream() {
+            return false;
+        }
+        if self.2 != Counted::Stream {
+            self.2 = Counted::Stream;
+            self.leave();
+        }
+        true
+    }
+
+    /// Gives the place of a request back.
+    #[inline]
+    fn leave(&mut self) {
+        let slot = &self.0.slot;
+        if self.1.is_empty() { slot.leave() } else { self.1.end(slot) }
     }
 
     /// The same lease, counted at these gates too; `None` if one is closed.
@@ -84,8 +124,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let slot = &self.0.slot;
-        if self.1.is_empty() { slot.leave() } else { self.1.end(slot) }
+        if self.2 != Counted::Stream {
+            self.leave();
+        }
+        if self.2 != Counted::Request {
+            self.0.slot.leave_stream();
+        }
     }
 }
 

@@ -13,10 +13,12 @@ use tokio::time::Instant;
 
 use crate::config::PoolConfig;
 use crate::exchange::Exchange;
+use crate::http1::Known;
 use crate::limits::{Limited, Limits};
 use crate::snapshot::{PoolView, Slot, Snapshot};
 use crate::stats::{BackendSheet, Registry, Sheet};
 use crate::sticky;
+use crate::streams::is_events;
 use crate::timer::Millis;
 use crate::upstream::{Lease, SlotLocal};
 
@@ -29,7 +31,7 @@ pub(crate) struct View {
     pools: Vec<LocalPool>,
     /// Requests that each route has split so far.
     splits: Box<[Cell<u64>]>,
-    /// Whether any route or pool has a limit besides the caps of backends.
+    /// Whether any route or pool has a limit besides `max_concurrency` of its backends.
     pub(crate) is_limited: bool,
 }
 
@@ -100,7 +102,8 @@ impl View {
         });
         let splits = splits.collect();
         let is_limited = snapshot.gates.iter().any(Option::is_some)
-            || snapshot.pools.iter().any(|pool| pool.gates.is_some());
+            || snapshot.pools.iter().any(|pool| pool.gates.is_some())
+            || snapshot.config.pools.iter().any(|pool| pool.max_streams.is_some());
         View { pools: pools.collect(), splits, sheet, via, is_limited, snapshot }
     }
 
@@ -123,13 +126,16 @@ impl View {
         if view.queue.has_line() || self.is_kept(pool, limits.as_ref()) {
             return Err(NoPick::NoneFree);
         }
-        let mut candidates = Free { locals: &local.locals, exchange, now, passed: None };
+        let is_stream = self.asks_for_stream(pool, exchange);
+        let mut candidates = Free { locals: &local.locals, exchange, now, passed: None, is_stream };
         // Between reading a count and taking a place another worker may have taken the last one:
         // then the pick is repeated without that backend, at most once per backend.
         for _ in 0..=local.locals.len() {
             let mut turn = local.turn.borrow_mut();
             let Some(index) = view.picker.pick(&candidates, &mut turn, key, rng) else { break };
-            if let Some(lease) = Lease::take(&local.locals[index]) {
+            let lease = Lease::take(&local.locals[index]);
+            let lease = if is_stream { lease.and_then(Lease::with_stream) } else { lease };
+            if let Some(lease) = lease {
                 local.locals[index].picked.set(now);
                 return lease.through(limits.as_ref()).ok_or(NoPick::NoneFree);
             }
@@ -188,10 +194,23 @@ impl View {
     }
 
     /// What a request of this route has to pass wherever it waits.
-    pub(crate) fn limited(&self, route: Option<u16>) -> Limited {
+    pub(crate) fn limited(&self, route: Option<u16>, is_stream: bool) -> Limited {
         let gate = route.and_then(|route| self.snapshot.gates[usize::from(route)].clone());
         let name = |route| Arc::clone(&self.snapshot.config.routes[usize::from(route)].route.name);
-        Limited { route: route.map_or_else(|| Arc::from(""), name), gate }
+        Limited { route: route.map_or_else(|| Arc::from(""), name), is_stream, gate }
+    }
+
+    /// Whether the request asks for what will be a stream: a tunnel, or events where the pool has a
+    /// cap on streams of its own. An event stream that nobody asked for in `Accept` is found by
+    /// its answer.
+    #[inline]
+    pub(crate) fn asks_for_stream(&self, pool: usize, exchange: &Exchange) -> bool {
+        exchange.head.upgrade.is_some() || (self.is_limited && self.asks_for_events(pool, exchange))
+    }
+
+    fn asks_for_events(&self, pool: usize, exchange: &Exchange) -> bool {
+        let accepted = || exchange.field(Known::Accept).unwrap_or_default();
+        self.pool_config(pool).max_streams.is_some() && is_events(accepted())
     }
 
     /// The number of this request among those that the route splits.
@@ -228,6 +247,8 @@ struct Free<'a> {
     now: Millis,
     /// One that had no place left when it was to be taken.
     passed: Option<usize>,
+    /// Whether a stream is asked for.
+    is_stream: bool,
 }
 
 impl Free<'_> {
@@ -238,7 +259,13 @@ impl Free<'_> {
 
 impl Candidates for Free<'_> {
     fn in_flight(&self, index: usize) -> u32 {
-        self.slot(index).in_flight()
+        // A request is not kept away by streams, and a stream looks for those who have fewest.
+        let slot = self.slot(index);
+        if self.is_stream {
+            slot.in_flight().saturating_add(slot.streams())
+        } else {
+            slot.in_flight()
+        }
     }
 
     fn has_room(&self, index: usize) -> bool {
@@ -246,6 +273,7 @@ impl Candidates for Free<'_> {
         self.passed != Some(index)
             && slot.in_flight() < slot.max_concurrency()
             && !self.exchange.was_tried(slot.id)
+            && (!self.is_stream || slot.has_stream_room())
     }
 
     fn latency_us(&self, index: usize) -> Option<u32> {

@@ -106,7 +106,9 @@ impl Waiting<'_> {
     ) -> Result<Standing, Refusal> {
         let bytes = exchange.bytes.len() as u64;
         let tried = exchange.slots_tried();
-        let limited = self.view.limited(exchange.record.route);
+        let asks = |pool: &PoolIndex| self.view.asks_for_stream(usize::from(pool.0), exchange);
+        let is_stream = pools.iter().any(asks);
+        let limited = self.view.limited(exchange.record.route, is_stream);
         let bearer = Bearer { priority: self.route.priority, bytes, tried, limited };
         let ticket = Ticket::new(bearer, cx.waker().clone());
         let (places, is_asked) = (Vec::with_capacity(pools.len()), Cell::new(false));
@@ -175,7 +177,7 @@ impl Waiting<'_> {
             return Err(Outcome::NoHealthyBackend);
         };
         local.picked.set(self.worker.timers.now());
-        Ok(Lease::granted(local, grant.pass))
+        Ok(Lease::granted(local, grant))
     }
 
     fn queue(&self, pool: PoolIndex) -> &Arc<Queue> {

@@ -209,6 +209,7 @@ impl Worker {
             bytes_in: record.bytes_in,
             bytes_out: record.bytes_out,
             total_us: u64::from(total_us),
+            stream_from_us: record.stream_from_us,
         });
         if let Some(log) = self.log.borrow_mut().as_mut() {
             record::write(log, self, view, exchange, total_us);

@@ -110,7 +110,9 @@ impl Source for DoorSource {
                     concurrency_limit: pool.capacity,
                     queued: totals.pools.get(&name.0).map_or(0, |pool| pool.waiting()),
                     is_panicking: self.roster.is_panicking(&name),
-                    demand: load.map(demand_of).unwrap_or_default(),
+                    demand: load
+                        .map(|load| demand_of(load, config.stream_weight))
+                        .unwrap_or_default(),
                     backends: members
                         .iter()
                         .map(|member| backend_view(&name, member, &totals))
@@ -197,9 +199,9 @@ impl Source for DoorSource {
 }
 
 /// Of this door alone, in the sums that are made of several.
-fn demand_of(load: &PoolLoad) -> DemandView {
+fn demand_of(load: &PoolLoad, stream_weight: f64) -> DemandView {
     // What we counted ourselves is never too old.
-    let demand = Demand::merge(&[door_load(load)], Duration::MAX);
+    let demand = Demand::merge(&[door_load(load, stream_weight)], Duration::MAX);
     DemandView {
         arrivals_rps: demand.arrivals_rps,
         refused_rps: demand.refused_rps,
@@ -207,8 +209,11 @@ fn demand_of(load: &PoolLoad) -> DemandView {
     }
 }
 
-/// The same counts in the words of `scaler`, which knows no balancer.
-fn door_load(load: &PoolLoad) -> DoorLoad {
+/// The same counts in the words of `scaler`, which knows no balancer and no streams: to it they are
+/// as many requests as they weigh, rounded up.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+fn door_load(load: &PoolLoad, stream_weight: f64) -> DoorLoad {
+    let streams = (load.streams as f64 * stream_weight).ceil() as u64;
     DoorLoad {
         door: Arc::clone(&load.door.0),
         age: load.age,
@@ -218,7 +223,7 @@ fn door_load(load: &PoolLoad) -> DoorLoad {
         // Arrivals are those of clients already.
         retries: 0,
         waiting: load.queued,
-        in_flight: load.in_flight,
+        in_flight: load.in_flight.saturating_add(streams),
         finished: load.finished,
         service_us: load.service_us,
     }
@@ -246,6 +251,7 @@ fn backend_view(
         breaker: breaker_word(member),
         share_percent: member.share,
         in_flight: member.in_flight(),
+        streams: member.streams(),
         weight: member.backend.weight,
         max_concurrency: member.backend.max_concurrency,
         is_written: member.is_written,

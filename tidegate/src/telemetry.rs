@@ -381,6 +381,10 @@ fn write_members(pools: &[PoolView], totals: &Totals, text: &mut Text) {
     for (pool, backend) in members() {
         in_flight.add(&[&pool.name, &backend.id], f64::from(backend.in_flight));
     }
+    let mut streams = text.family(&names::BACKEND_STREAMS);
+    for (pool, backend) in members() {
+        streams.add(&[&pool.name, &backend.id], f64::from(backend.streams));
+    }
     // Not those that left a moment ago: their counters are still told, a state they have no more.
     let here: BTreeSet<_> = members().map(|(pool, backend)| (&*pool.name, &*backend.id)).collect();
     let mut connections = text.family(&names::BACKEND_CONNECTIONS);

@@ -69,7 +69,7 @@ fn queue(caps: &[u32], gates: Option<&Arc<PoolGates>>, max: u32) -> (Arc<Queue>,
 }
 
 fn ticket(route: &str, gate: Option<&Arc<Gate>>, waker: Waker) -> Arc<Ticket> {
-    let limited = Limited { route: route.into(), gate: gate.cloned() };
+    let limited = Limited { route: route.into(), is_stream: false, gate: gate.cloned() };
     Ticket::new(Bearer { priority: Priority::Normal, bytes: 1, tried: &[], limited }, waker)
 }
 

@@ -5,7 +5,7 @@
 //! is empty cedes its turns. So `critical` overtakes, and nobody starves. A request that is back
 //! from a backend that failed it goes to the head of its line: it has waited already.
 //!
-//! A limit keeps all requests of a route or none. So the first of each route is looked at, and not
+//! A limit keeps all requests of a route or none, and the cap on streams all who ask for one. So the first of each route is looked at, and not
 //! those behind it: a crowd that is kept costs those that pass it by nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,8 +35,8 @@ pub(super) struct Lines {
 #[derive(Debug, Default)]
 struct Line {
     all: BTreeMap<i64, Standing>,
-    /// The same by route. None is empty.
-    routes: BTreeMap<Arc<str>, BTreeSet<i64>>,
+    /// The same by route, those who ask for a stream apart. None is empty.
+    routes: BTreeMap<(Arc<str>, bool), BTreeSet<i64>>,
 }
 
 #[derive(Debug)]
@@ -141,18 +141,17 @@ impl Lines {
 
 impl Line {
     fn push(&mut self, order: i64, standing: Standing) {
-        let route = Arc::clone(&standing.ticket.limited.route);
-        self.routes.entry(route).or_default().insert(order);
+        self.routes.entry(key(&standing.ticket)).or_default().insert(order);
         self.all.insert(order, standing);
     }
 
     fn remove(&mut self, order: i64) -> Option<Standing> {
         let standing = self.all.remove(&order)?;
-        let route = &standing.ticket.limited.route;
-        if let Some(orders) = self.routes.get_mut(route) {
+        let key = key(&standing.ticket);
+        if let Some(orders) = self.routes.get_mut(&key) {
             orders.remove(&order);
             if orders.is_empty() {
-                self.routes.remove(route);
+                self.routes.remove(&key);
             }
         }
         Some(standing)
@@ -174,4 +173,8 @@ impl Line {
             .filter(|orders| orders.first().is_some_and(|head| is(head, may_pass)));
         passing.filter_map(|orders| orders.iter().find(|order| is(order, may_go))).min().copied()
     }
+}
+
+fn key(ticket: &Ticket) -> (Arc<str>, bool) {
+    (Arc::clone(&ticket.limited.route), ticket.limited.is_stream)
 }

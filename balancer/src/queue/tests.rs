@@ -43,7 +43,12 @@ impl Wake for Count {
 }
 
 fn bearer(priority: Priority, bytes: u64, tried: &[u32]) -> Bearer<'_> {
-    Bearer { priority, bytes, tried, limited: Limited { route: "all".into(), gate: None } }
+    Bearer {
+        priority,
+        bytes,
+        tried,
+        limited: Limited { route: "all".into(), is_stream: false, gate: None },
+    }
 }
 
 /// A ticket, and how often it was woken.

@@ -33,12 +33,17 @@ pub(crate) enum Answer {
 pub(crate) struct Grant {
     pub(crate) slot: Arc<Slot>,
     pub(crate) pass: Pass,
+    /// A stream's place as well.
+    pub(crate) has_stream: bool,
 }
 
 impl Grant {
     /// To whoever is next.
     pub(crate) fn give_back(mut self) {
         self.pass.end(&self.slot);
+        if self.has_stream {
+            self.slot.leave_stream();
+        }
     }
 }
 

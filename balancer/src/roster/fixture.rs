@@ -52,6 +52,8 @@ fn pool(name: &str, backends: &[Backend]) -> PoolConfig {
             unhealthy_after: 3,
         },
         concurrency: None,
+        max_streams: None,
+        stream_weight: 0.1,
         queue: QueueConfig::default(),
         fill_permille: 1_000,
         conduct: ConductConfig::default(),

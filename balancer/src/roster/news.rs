@@ -86,7 +86,8 @@ impl State {
         now: Instant,
     ) -> Vec<What> {
         let Some(after) = after else {
-            let left = self.slots.finishing(key).map(|slot| slot.in_flight()).sum();
+            let left =
+                self.slots.finishing(key).map(|slot| slot.in_flight() + slot.streams()).sum();
             let drained =
                 (before.stage == Stage::Draining && left == 0).then(|| self.drained(key, now));
             self.drains.remove(key);
@@ -95,7 +96,9 @@ impl State {
         let mut all = Vec::new();
         let (from, to) = (before.stage, after.stage);
         if matches!(to, Stage::Draining | Stage::Drained) && from < Stage::Draining {
-            let in_flight = self.member(key).map_or(0, |member| member.in_flight());
+            // What the drain waits for: streams as well.
+            let in_flight =
+                self.member(key).map_or(0, |member| member.in_flight() + member.streams());
             self.drains.insert(key.clone(), Drain { since: now, waited_for: in_flight });
             let is_leaving = after.is_leaving;
             all.push(What::Draining { from, in_flight, is_leaving });

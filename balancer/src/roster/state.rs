@@ -319,6 +319,9 @@ impl State {
                     }
                     Stage::Draining | Stage::Drained => Intake::Closed,
                 };
+                if let Some(slot) = &standing.slot {
+                    slot.set_max_streams(streams(&self.config, pool, backend));
+                }
                 if let (Some(slot), Intake::Closed) = (&standing.slot, standing.intake) {
                     slot.close();
                 }
@@ -328,6 +331,12 @@ impl State {
         let gone = known.into_values().filter_map(|standing| standing.slot);
         gone.for_each(|slot| self.slots.retire(slot));
     }
+}
+
+/// How many streams a backend may carry.
+fn streams(config: &DoorConfig, pool: &PoolName, backend: &Backend) -> u32 {
+    let pool = config.pools.iter().find(|configured| configured.name == *pool);
+    pool.map_or(u32::MAX, |pool| pool.max_streams_of(backend.max_concurrency))
 }
 
 fn compile(config: &DoorConfig) -> Arc<RouteTable> {

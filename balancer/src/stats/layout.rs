@@ -26,8 +26,10 @@ pub(super) mod pool {
     pub(in crate::stats) const RETRIED_FAILED: usize = 5;
     pub(in crate::stats) const QUEUED: usize = 6;
     pub(in crate::stats) const UNQUEUED: usize = 7;
+    pub(in crate::stats) const STREAMS_OPENED: usize = 8;
+    pub(in crate::stats) const STREAMS_CLOSED: usize = 9;
     /// As many as there are reasons.
-    pub(in crate::stats) const SHED: usize = 8;
+    pub(in crate::stats) const SHED: usize = 10;
     /// A histogram.
     pub(in crate::stats) const WAITS: usize = SHED + super::Shed::ALL.len();
     pub(in crate::stats) const CELLS: usize = WAITS + super::HISTOGRAM;

@@ -33,6 +33,8 @@ pub struct Finished {
     pub bytes_out: u64,
     /// From the first byte of the head to the last byte of the answer.
     pub total_us: u64,
+    /// When it became a stream, if it did ([`Sheet::stream_opened`]); its service ended there.
+    pub stream_from_us: Option<u32>,
 }
 
 impl Finished {
@@ -77,6 +79,10 @@ impl Sheet {
         }
         let at = self.layout.pool(pool);
         self.add(at + pool::FINISHED, 1);
+        if let Some(us) = f.stream_from_us {
+            self.add(at + pool::STREAMS_CLOSED, 1);
+            return self.add(at + pool::SERVICE_US, u64::from(us));
+        }
         self.add(at + pool::SERVICE_US, f.total_us);
     }
 
@@ -111,6 +117,11 @@ impl Sheet {
     /// A request that has arrived stands in the queue of `pool` from now on.
     pub fn queued(&self, pool: u16) {
         self.add(self.layout.pool(pool) + pool::QUEUED, 1);
+    }
+
+    /// A request that `pool` has taken is a stream from now on, until it has finished.
+    pub fn stream_opened(&self, pool: u16) {
+        self.add(self.layout.pool(pool) + pool::STREAMS_OPENED, 1);
     }
 
     /// It does not any more, whatever became of it.

@@ -54,6 +54,7 @@ fn finished(listener: u16, route: Option<u16>, pool: Option<u16>, status: u16) -
         bytes_in: 10,
         bytes_out: 1_000,
         total_us: 4_000,
+        stream_from_us: None,
     }
 }
 
@@ -298,6 +299,8 @@ fn pool(name: &str) -> PoolConfig {
             unhealthy_after: 3,
         },
         concurrency: None,
+        max_streams: None,
+        stream_weight: 0.1,
         queue: QueueConfig::default(),
         fill_permille: 1_000,
         conduct: ConductConfig::default(),

@@ -99,6 +99,10 @@ pub struct PoolTotals {
     pub queued: u64,
     /// See `queued`.
     pub unqueued: u64,
+    /// Requests that became streams, and of those the ones that have finished.
+    pub streams_opened: u64,
+    /// See `streams_opened`.
+    pub streams_closed: u64,
     /// Requests sent away for the length of the queue, by the place in [`Shed::ALL`].
     pub shed: [u64; Shed::ALL.len()],
     /// How long requests stood in the queue, whatever became of them.
@@ -165,9 +169,16 @@ impl ListenerTotals {
 }
 
 impl PoolTotals {
-    /// Requests that it has taken and not finished, now. Off by what happens while sheets are read.
+    /// Requests that it has taken and not finished, now, without streams. Off by what happens while
+    /// sheets are read.
     pub fn in_flight(&self) -> u64 {
-        self.arrived.saturating_sub(self.refused + self.finished + self.waiting())
+        let others = self.refused + self.finished + self.waiting() + self.streams();
+        self.arrived.saturating_sub(others)
+    }
+
+    /// Streams open now. Off like [`PoolTotals::in_flight`].
+    pub fn streams(&self) -> u64 {
+        self.streams_opened.saturating_sub(self.streams_closed)
     }
 
     /// Requests in its queue, now. Off like [`PoolTotals::in_flight`].
@@ -185,6 +196,8 @@ impl PoolTotals {
         self.retried_failed += get(pool::RETRIED_FAILED);
         self.queued += get(pool::QUEUED);
         self.unqueued += get(pool::UNQUEUED);
+        self.streams_opened += get(pool::STREAMS_OPENED);
+        self.streams_closed += get(pool::STREAMS_CLOSED);
         for (reason, sum) in self.shed.iter_mut().enumerate() {
             *sum += get(pool::SHED + reason);
         }

@@ -86,7 +86,7 @@ fn a_newcomer_does_not_overtake_who_waits() {
     let view = view(&roster, 0, &mut Locals::new());
     let exchange = Exchange::new(Instant::now());
     let lease = pick(&view, &exchange).ok().unwrap();
-    let limited = view.limited(None);
+    let limited = view.limited(None, false);
     let bearer = Bearer { priority: Priority::Normal, bytes: 0, tried: &[], limited };
     let ticket = Ticket::new(bearer, Waker::noop().clone());
     let queue = &view.snapshot.pools[0].queue;

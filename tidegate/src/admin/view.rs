@@ -118,6 +118,9 @@ pub struct BackendView {
     pub share_percent: u32,
     /// Requests that it is working on.
     pub in_flight: u32,
+    /// Tunnels and event streams open on it.
+    #[serde(default)]
+    pub streams: u32,
     /// Its share, as it is now.
     pub weight: u32,
     /// Requests that it may be working on at once; none is no limit.
@@ -333,6 +336,7 @@ pub(crate) mod tests {
             breaker: "closed".into(),
             share_percent: 100,
             in_flight: 2,
+            streams: 4,
             weight: 1,
             max_concurrency: None,
             is_written: true,

@@ -97,6 +97,16 @@ impl<'a> View<'a> {
         T::try_from(number).ok()
     }
 
+    /// A number or the default, where there is one.
+    #[allow(clippy::cast_precision_loss)] // nobody writes whole numbers of more than 15 digits here
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+        match self.given(name).map(|node| &node.value) {
+            Some(Value::Float(number)) => Some(*number),
+            Some(Value::Integer(number)) => Some(*number as f64),
+            _ => self.default(name)?.parse().ok(),
+        }
+    }
+
     /// A length of time or the default, where there is one.
     pub(crate) fn duration(&self, name: &str) -> Option<Duration> {
         self.read(name, |text| values::duration(text).ok())

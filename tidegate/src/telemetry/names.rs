@@ -185,6 +185,13 @@ pub(super) const BACKEND_IN_FLIGHT: Metric = Metric {
     help: "Requests that a backend is working on: its answer has not been read to the end.",
 };
 
+pub(super) const BACKEND_STREAMS: Metric = Metric {
+    name: "tidegate_backend_streams",
+    kind: Kind::Gauge,
+    labels: &["pool", "backend"],
+    help: "Tunnels and event streams open on a backend.",
+};
+
 pub(super) const BACKEND_CONNECTIONS: Metric = Metric {
     name: "tidegate_backend_connections",
     kind: Kind::Gauge,
@@ -341,6 +348,7 @@ pub const ALL: &[Metric] = &[
     BACKEND_SECONDS,
     BACKEND_HEALTHY,
     BACKEND_IN_FLIGHT,
+    BACKEND_STREAMS,
     BACKEND_CONNECTIONS,
     BACKEND_CHECKS,
     BACKEND_EJECTIONS,

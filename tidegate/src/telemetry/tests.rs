@@ -51,6 +51,7 @@ fn finished() -> Finished {
         bytes_in: 5,
         bytes_out: 700,
         total_us: 4_000,
+        stream_from_us: None,
     }
 }
 
@@ -123,6 +124,7 @@ fn a_scrape_says_what_was_counted() {
         (r#"tidegate_backend_healthy{pool="app",backend="a"}"#, 1.0),
         (r#"tidegate_backend_healthy{pool="app",backend="b"}"#, 0.0),
         (r#"tidegate_backend_in_flight{pool="app",backend="b"}"#, 2.0),
+        (r#"tidegate_backend_streams{pool="app",backend="b"}"#, 4.0),
         (r#"tidegate_requests_in_flight{pool="app"}"#, 5.0),
         (r#"tidegate_concurrency_limit{pool="app"}"#, 12.0),
         (r#"tidegate_route_in_flight{route="all"}"#, 2.0),

@@ -64,6 +64,8 @@ fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, defaults: View<'_>
         health: health_config(view.view("health").or(defaults.view("health"))),
         conduct: conduct::conduct(view, defaults),
         concurrency: view.view("limits").integer("concurrency"),
+        max_streams: view.integer("max_streams"),
+        stream_weight: view.number("stream_weight").unwrap_or_default(),
         queue: queue(view.view("queue")),
         fill_permille: fill_permille(build, view),
     }

@@ -86,7 +86,15 @@ pub(crate) static POOL: Shape = Shape {
             Kind::Table(&POOL_TLS),
             "TLS toward the backends. A pool with it has no backends before it is supported.",
         ),
-        later("max_streams", Kind::Integer(1, 10_000_000), "WebSocket and event streams at once."),
+        key(
+            "max_streams",
+            Kind::Integer(1, 10_000_000),
+            "WebSocket and event streams that one backend may carry. They take no place of \
+             `max_concurrency`.",
+        )
+        .or_else("`max_concurrency` divided by `stream_weight`"),
+        key("stream_weight", Kind::Number, "What one stream counts as demand, in requests.")
+            .or("0.1"),
         later("tier", Kind::Integer(0, 1000), "Lower tiers are filled first."),
         key(
             "fill_to",
