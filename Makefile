@@ -50,6 +50,11 @@ drills: memory flat reloads failover pressure ## what is proved only under load
 reloads: ## a hundred reloads and twenty changes of `workers` under load
 	TIDEGATE_DRILL=1 $(CARGO) test --locked -p tests --test reload
 
+.PHONY: hand-overs
+drills: hand-overs
+hand-overs: ## twenty hand-overs of the program under new connections
+	TIDEGATE_DRILL=1 $(CARGO) test --locked --release -p tests --test hand_over -- --nocapture
+
 failover: ## backends that die, hang, restart and close their connections, under load
 	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test failover
 

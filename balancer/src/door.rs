@@ -150,6 +150,27 @@ impl Door {
         &self.sockets
     }
 
+    /// Gives each worker a queue of its own, where there are fewer: after a hand-over. Not before,
+    /// because who connects to a new queue is reset if the process ends without having served it.
+    pub fn widen(&mut self) {
+        let workers = self.crew.len();
+        self.sockets.grow(workers);
+        let log = self.crew.log();
+        self.crew.order(self.places.deal(&self.sockets, workers), log);
+    }
+
+    /// Leaves the listening sockets to another process that has them too and accepts, but for
+    /// those of these [`Sockets::parts`], which nobody wants any more. Whoever has connected here
+    /// may ask once more. Returns when no worker accepts.
+    pub async fn leave(&mut self, unwanted: &[usize]) {
+        let closing = self.sockets.ours_of(unwanted);
+        crate::sockets::turn_away(&closing).await;
+        drop(closing);
+        self.crew.retire();
+        self.crew.acknowledged(ACKNOWLEDGE).await;
+        self.sockets = Sockets::default();
+    }
+
     /// Who takes traffic.
     pub fn roster(&self) -> &Arc<Roster> {
         &self.roster

@@ -12,6 +12,7 @@
 //! | what                                              | where       |
 //! |---------------------------------------------------|-------------|
 //! | the members, and what each event does to them     | `state.rs`  |
+//! | what a successor is told of them                  | `hand_over.rs` |
 //! | what is known of one of them                      | `standing.rs`, `conduct.rs` |
 //! | what follows from how their requests went         | `judge.rs`  |
 //! | how far a fresh one has come                      | `fresh.rs`  |
@@ -43,6 +44,7 @@ mod conduct;
 pub(crate) mod fixture;
 mod fresh;
 mod gates;
+mod hand_over;
 mod judge;
 mod news;
 mod output;
@@ -52,6 +54,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use hand_over::Known;
 pub use judge::EJECTIONS_TOTAL;
 use judge::{Counted, Event};
 pub use news::{Drain, Order};
@@ -224,6 +227,26 @@ impl Roster {
         drop(state);
         turned.iter().for_each(|turned| turned.tell(key, order));
         Ok(())
+    }
+
+    /// What is known of all backends, for a successor.
+    pub fn known(&self) -> Vec<Known> {
+        let mut known = Vec::new();
+        for (pool, members) in self.pools() {
+            for member in members.iter().filter(|member| !member.is_leaving) {
+                let backend = member.backend.id.clone();
+                known.push(Known::of(BackendKey { pool: pool.clone(), backend }, member));
+            }
+        }
+        known
+    }
+
+    /// Believes what a predecessor knew. To be called before the door serves, and before its
+    /// backends are checked.
+    pub fn believe(&self, known: &[Known]) {
+        let mut state = self.lock();
+        state.believe(known);
+        self.publish(&mut state);
     }
 
     /// Whom the health monitor is to check.

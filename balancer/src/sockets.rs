@@ -2,8 +2,8 @@
 //!
 //! There is one socket per address and worker, all made by the main process, so that none is ever
 //! closed while it can hold a connection (docs/decisions/0005). Sockets may also come from
-//! outside: from systemd (`LISTEN_FDS`), or from an earlier door ([`pass`], over a Unix
-//! socket). They are recognised by their address.
+//! outside: from systemd (`LISTEN_FDS`), recognised by their address, or from the door that ran before
+//! ([`Sockets::assemble`]).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -14,9 +14,11 @@ use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use crate::config::ListenerConfig;
 
+mod parts;
 mod pass;
 
-pub use pass::{pass, receive};
+pub use parts::Part;
+pub use pass::{PER_MESSAGE, pass, receive};
 
 /// Connections that wait to be accepted, per socket; the kernel caps it at `net.core.somaxconn`.
 pub(crate) const BACKLOG: i32 = 4096;
@@ -128,7 +130,7 @@ impl Sockets {
     /// # Errors
     ///
     /// As [`Sockets::bind`].
-    pub(crate) fn followed_by(
+    pub fn followed_by(
         &self,
         listeners: &[ListenerConfig],
         workers: usize,
@@ -176,16 +178,6 @@ impl Sockets {
         let groups = self.by_listener.iter().flat_map(|bound| &bound.groups);
         let ours = groups.filter(|group| group.is_ours).flat_map(|group| &group.sockets);
         ours.filter(|socket| !stays(socket)).cloned().collect()
-    }
-
-    /// Further descriptors of the same sockets, to be passed on later: as long as one of them is
-    /// open, no connection that waits in a queue is lost.
-    ///
-    /// # Errors
-    ///
-    /// The process has no descriptor left.
-    pub fn duplicate(&self) -> io::Result<Vec<TcpListener>> {
-        self.all().map(|socket| socket.try_clone()).collect()
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<TcpListener>> {
@@ -309,9 +301,7 @@ fn explain(listener: &Arc<str>, address: SocketAddr, source: io::Error) -> BindE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
     use std::net::TcpStream;
-    use std::os::unix::net::UnixStream;
 
     fn listeners(bind: &[SocketAddr]) -> Vec<ListenerConfig> {
         let mut config = crate::sample::door(1, &[]);
@@ -359,30 +349,5 @@ mod tests {
         let sockets = Sockets::adopt(&listeners(&[address]), 3, &mut inherited).unwrap();
         assert_eq!((sockets.all().count(), inherited.len()), (1, 1));
         let _client = TcpStream::connect(address).unwrap();
-    }
-
-    #[test]
-    fn a_connection_that_waits_survives_the_passing_of_its_socket() {
-        let before = Sockets::bind(&listeners(&[FREE.into()]), 2).unwrap();
-        let address = before.addresses()[0][0];
-        let mut clients: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
-        let (giver, taker) = UnixStream::pair().unwrap();
-        pass(&before.duplicate().unwrap(), &giver).unwrap();
-        drop((giver, before));
-        let mut inherited = receive(&taker).unwrap();
-        let after = Sockets::adopt(&listeners(&[address]), 2, &mut inherited).unwrap();
-        assert_eq!(inherited.len(), 0);
-        let mut served = 0;
-        for socket in after.all() {
-            while let Ok((mut stream, _)) = socket.accept() {
-                stream.write_all(b"!").unwrap();
-                served += 1;
-            }
-        }
-        assert_eq!(served, 20);
-        for client in &mut clients {
-            let mut byte = [0];
-            client.read_exact(&mut byte).unwrap();
-        }
     }
 }

@@ -8,6 +8,7 @@
 mod target;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use policies::backend::BackendKey;
@@ -41,8 +42,19 @@ impl Monitor {
         reports: mpsc::Sender<Report>,
         seed: u64,
     ) -> Monitor {
+        Monitor::start_knowing(targets, reports, seed, HashMap::new())
+    }
+
+    /// The same, where somebody else has asked before: a target that is in the first list at the
+    /// address of its `known` verdict has it already, and falls or rises only as one of ours does.
+    pub fn start_knowing(
+        targets: watch::Receiver<Arc<[Target]>>,
+        reports: mpsc::Sender<Report>,
+        seed: u64,
+        known: HashMap<BackendKey, (SocketAddr, Verdict)>,
+    ) -> Monitor {
         let (stop, stopped) = oneshot::channel();
-        let supervisor = Supervisor { reports, seed, asking: HashMap::new() };
+        let supervisor = Supervisor { reports, seed, asking: HashMap::new(), known };
         let supervisor = tokio::spawn(supervisor.run(targets, stopped));
         Monitor { stop: Some(stop), supervisor }
     }
@@ -66,6 +78,8 @@ struct Supervisor {
     reports: mpsc::Sender<Report>,
     seed: u64,
     asking: HashMap<BackendKey, Asking>,
+    /// From others, until the first list has been taken in.
+    known: HashMap<BackendKey, (SocketAddr, Verdict)>,
 }
 
 /// A target and the task that asks it. The task ends with this value.
@@ -103,10 +117,15 @@ impl Supervisor {
         end(&mut left).await;
         for (key, target) in wanted {
             if !self.asking.contains_key(key) {
-                let known = left.get(key).map_or(Verdict::Unknown, |was| was.known_of(target));
+                let told = self.known.get(key).filter(|(address, _)| *address == target.address);
+                let known = match left.get(key) {
+                    Some(was) => was.known_of(target),
+                    None => told.map_or(Verdict::Unknown, |(_, verdict)| *verdict),
+                };
                 self.asking.insert(key.clone(), self.start(target, known));
             }
         }
+        self.known.clear();
     }
 
     fn start(&self, target: &Target, known: Verdict) -> Asking {

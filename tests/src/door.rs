@@ -29,7 +29,7 @@ const START: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct TestDoor {
     child: Child,
-    folder: TestFolder,
+    folder: Arc<TestFolder>,
     output: Arc<Output>,
     listening: BTreeMap<String, Vec<SocketAddr>>,
 }
@@ -92,13 +92,29 @@ impl TestDoor {
 
     /// The same, where [`binary`] is not started directly: by a shell that sets limits first, or as
     /// another user. `run FILE` is added to the arguments.
-    pub fn launch_as(mut program: Command, configuration: &str) -> TestDoor {
+    pub fn launch_as(program: Command, configuration: &str) -> TestDoor {
         let folder = TestFolder::new("door");
-        let file = folder.write("tidegate.toml", configuration);
+        folder.write("tidegate.toml", configuration);
+        TestDoor::run(program, Arc::new(folder))
+    }
+
+    /// Another process with the file as it is now, which takes over from this one. It may not get
+    /// ready.
+    pub fn launch_successor(&self) -> TestDoor {
+        let mut program = Command::new(binary());
+        // In front of the file, which is what `run` adds.
+        program.args(["run", "--take-over"]);
+        TestDoor::run(program, self.folder.clone())
+    }
+
+    fn run(mut program: Command, folder: Arc<TestFolder>) -> TestDoor {
+        let file = folder.path.join("tidegate.toml");
         // One pipe for both streams, so that their lines stay in order.
         let (reader, writer) = std::io::pipe().expect("a pipe");
+        if program.get_args().all(|argument| argument != "run") {
+            program.arg("run");
+        }
         let child = program
-            .arg("run")
             .arg(&file)
             // Relative paths of the configuration end up there, and no service manager of the
             // machine that runs the tests is told anything.
@@ -150,8 +166,14 @@ impl TestDoor {
     /// output and standard error.
     #[track_caller]
     pub fn reload(&self) -> impl Future<Output = (i32, String, String)> + use<> {
+        self.ask(&["reload"])
+    }
+
+    /// Any command with `--socket`, like [`TestDoor::reload`].
+    #[track_caller]
+    pub fn ask(&self, words: &[&str]) -> impl Future<Output = (i32, String, String)> + use<> {
         let mut command = Command::new(binary());
-        command.arg("reload").arg("--socket").arg(self.folder.path.join("admin.sock"));
+        command.args(words).arg("--socket").arg(self.folder.path.join("admin.sock"));
         within(START, async move {
             let output = tokio::task::spawn_blocking(move || command.output());
             let output = output.await.expect("no panic").expect("the program starts");

@@ -26,8 +26,9 @@ use crate::admin::view::{
     BackendState, BackendVerdict, BackendView, ConcurrencyView, ConfigView, DemandView, DrainView,
     ListenerView, PoolView, RouteView, StatusView,
 };
-use crate::admin::{ReloadError, Reloading, Source};
+use crate::admin::{ReloadError, Reloading, Source, UpgradeError, Upgrading};
 use crate::app::{self, Running};
+use crate::hand_over::Line;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
 
@@ -163,6 +164,22 @@ impl Source for DoorSource {
                 false => Err(ReloadError::Busy),
             }
         })
+    }
+
+    fn upgrade(&self) -> Upgrading {
+        let (tell, told) = oneshot::channel();
+        let is_given = self.orders.try_send(app::Order::Upgrade(tell)).is_ok();
+        Box::pin(async move {
+            match is_given {
+                true => told.await.unwrap_or(Err(UpgradeError::Busy)),
+                false => Err(UpgradeError::Busy),
+            }
+        })
+    }
+
+    fn hand_over(&self, successor: Line) {
+        // Refused, it hears that nobody is there.
+        let _ = self.orders.try_send(app::Order::HandOver(successor));
     }
 
     fn events(&self) -> Arc<EventRing> {

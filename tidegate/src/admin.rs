@@ -11,7 +11,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::hand_over::{AdminState, Line};
 use crate::telemetry::events::EventRing;
 use orders::{Order, Refusal};
 pub use reload::{ReloadError, ReloadView, Reloading};
@@ -28,6 +31,7 @@ use view::{BackendView, PoolView, RouteView, StatusView};
 
 mod answer;
 mod events;
+mod hand_over;
 pub mod orders;
 mod reload;
 mod resources;
@@ -36,14 +40,17 @@ mod serve;
 mod socket;
 pub mod view;
 
+pub use hand_over::{UpgradeError, UpgradeView, Upgrading};
+
 /// Where the Unix socket is unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/tidegate/admin.sock";
 
 /// Connections that one address serves at once; the next is closed.
 pub const MAX_CONNECTIONS: usize = 64;
 
-/// Connections end by themselves within this time once they are told to.
-const GRACE: Duration = Duration::from_secs(2);
+/// Connections end by themselves within this time once they are told to: the last request of a
+/// door that stops is at most a second ahead of its end.
+const GRACE: Duration = Duration::from_millis(300);
 
 /// What operators may ask. The door has one implementation, the tests of this module another.
 ///
@@ -77,6 +84,10 @@ pub trait Source: Send + Sync + 'static {
     fn events(&self) -> Arc<EventRing>;
     /// Reads the configuration again and takes it up.
     fn reload(&self) -> Reloading;
+    /// Starts the program anew and hands over to it.
+    fn upgrade(&self) -> Upgrading;
+    /// Hands over to whoever is at the other end; closes the connection if that cannot be.
+    fn hand_over(&self, successor: Line);
     /// All metrics in the Prometheus text format.
     fn metrics(&self) -> String;
     /// Whether traffic should be sent here, or all the reasons why not.
@@ -130,73 +141,134 @@ pub enum AdminError {
     },
 }
 
-/// The running listeners.
-#[derive(Debug)]
+/// The listeners, running once they are opened.
 pub struct Admin {
     addresses: Addresses,
     stop: watch::Sender<bool>,
+    waiting: Vec<Desk>,
     tasks: JoinSet<()>,
     /// Removes the file when it goes.
-    unix: Option<socket::Path>,
+    unix: Option<(socket::Path, Arc<tokio::net::UnixListener>)>,
+    loopback: Option<Tcp>,
+    metrics: Option<Tcp>,
 }
+
+/// What accepts on one address and answers.
+type Desk = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Open addresses on which nobody answers yet; who connects waits.
 #[derive(Debug)]
 pub struct Bound {
     unix: Option<UnixSocket>,
-    loopback: Option<(TcpListener, SocketAddr)>,
-    metrics: Option<(TcpListener, SocketAddr)>,
+    loopback: Option<Tcp>,
+    metrics: Option<Tcp>,
+}
+
+#[derive(Debug, Clone)]
+struct Tcp {
+    /// As configured.
+    wanted: SocketAddr,
+    listener: Arc<TcpListener>,
+    address: SocketAddr,
+}
+
+/// Listeners of a door that ran before, and the address of each in its configuration.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// `[admin] unix`
+    pub unix: Option<(PathBuf, std::os::unix::net::UnixListener)>,
+    /// `[admin] listen`
+    pub loopback: Option<(SocketAddr, std::net::TcpListener)>,
+    /// `[observe] metrics.listen`
+    pub metrics: Option<(SocketAddr, std::net::TcpListener)>,
 }
 
 impl Bound {
-    /// Opens all addresses.
+    /// Opens all addresses, but for those that are open already.
     ///
     /// # Errors
     ///
     /// One of them cannot be opened; then none is.
-    pub async fn bind(wanted: &Addresses) -> Result<Bound, AdminError> {
-        let unix = wanted.unix.as_deref().map(UnixSocket::bind).transpose()?;
+    pub async fn bind(wanted: &Addresses, inherited: Inherited) -> Result<Bound, AdminError> {
+        let known = inherited.unix.filter(|(path, _)| wanted.unix.as_ref() == Some(path));
+        let known = known.and_then(|(path, listener)| UnixSocket::adopt(listener, &path).ok());
+        let unix = match (known, wanted.unix.as_deref()) {
+            (None, Some(path)) => Some(UnixSocket::bind(path)?),
+            (known, _) => known,
+        };
         let loopback = match wanted.loopback {
             Some(address) if !address.ip().is_loopback() => {
                 return Err(AdminError::NotLoopback(address));
             }
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(Tcp::open(address, inherited.loopback).await?),
             None => None,
         };
         let metrics = match wanted.metrics {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(Tcp::open(address, inherited.metrics).await?),
             None => None,
         };
         Ok(Bound { unix, loopback, metrics })
     }
 
-    /// Answers on them from tasks of the current runtime.
+    /// What answers on them from [`Admin::open`] on.
     pub fn serve(self, source: Arc<dyn Source>) -> Admin {
         let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        let mut addresses = Addresses::default();
-        for (listener, side) in
-            [(self.loopback, respond::Side::Loopback), (self.metrics, respond::Side::Metrics)]
+        let address = |tcp: &Option<Tcp>| tcp.as_ref().map(|tcp| tcp.address);
+        let addresses = Addresses {
+            unix: self.unix.as_ref().map(|unix| unix.path.as_ref().to_owned()),
+            loopback: address(&self.loopback),
+            metrics: address(&self.metrics),
+        };
+        let mut waiting: Vec<Desk> = Vec::new();
+        for (tcp, side) in
+            [(&self.loopback, respond::Side::Loopback), (&self.metrics, respond::Side::Metrics)]
         {
-            let Some((listener, address)) = listener else { continue };
-            match side {
-                respond::Side::Metrics => addresses.metrics = Some(address),
-                _ => addresses.loopback = Some(address),
-            }
-            let desk = serve::Desk::new(side, Some(address), Arc::clone(&source), stopped.clone());
-            tasks.spawn(desk.tcp(listener));
+            let Some(Tcp { listener, address, .. }) = tcp else { continue };
+            let source = Arc::clone(&source);
+            let desk = serve::Desk::new(side, Some(*address), source, stopped.clone());
+            waiting.push(Box::pin(desk.tcp(Arc::clone(listener))));
         }
         let unix = self.unix.map(|UnixSocket { listener, path }| {
-            addresses.unix = Some(path.as_ref().to_owned());
+            let listener = Arc::new(listener);
             let desk = serve::Desk::new(respond::Side::Unix, None, source, stopped);
-            tasks.spawn(desk.unix(listener));
-            path
+            waiting.push(Box::pin(desk.unix(Arc::clone(&listener))));
+            (path, listener)
         });
-        Admin { addresses, stop, tasks, unix }
+        let (loopback, metrics) = (self.loopback, self.metrics);
+        Admin { addresses, stop, waiting, tasks: JoinSet::new(), unix, loopback, metrics }
+    }
+}
+
+impl Tcp {
+    /// The same listener as before if its address was written as this one is.
+    async fn open(
+        wanted: SocketAddr,
+        inherited: Option<(SocketAddr, std::net::TcpListener)>,
+    ) -> Result<Tcp, AdminError> {
+        let failed = |source| AdminError::Tcp { address: wanted, source };
+        let listener = match inherited.filter(|(address, _)| *address == wanted) {
+            Some((_, listener)) => {
+                listener.set_nonblocking(true).map_err(failed)?;
+                TcpListener::from_std(listener).map_err(failed)?
+            }
+            None => TcpListener::bind(wanted).await.map_err(failed)?,
+        };
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Tcp { wanted, listener: Arc::new(listener), address })
     }
 }
 
 impl Admin {
+    /// Answers from now on, from tasks of the current runtime.
+    pub fn open(&mut self) {
+        for desk in self.waiting.drain(..) {
+            self.tasks.spawn(desk);
+        }
+        if let Some((path, _)) = &mut self.unix {
+            path.own();
+        }
+    }
+
     /// Where it listens, with real ports.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
@@ -204,7 +276,30 @@ impl Admin {
 
     /// Path of the Unix socket.
     pub fn socket(&self) -> Option<&Path> {
-        self.unix.as_ref().map(AsRef::as_ref)
+        self.unix.as_ref().map(|(path, _)| path.as_ref())
+    }
+
+    /// The listeners, for a successor.
+    pub fn parts(&self) -> (AdminState, Vec<BorrowedFd<'_>>) {
+        let wanted = |tcp: &Option<Tcp>| tcp.as_ref().map(|tcp| tcp.wanted);
+        let state = AdminState {
+            unix: self.addresses.unix.clone(),
+            loopback: wanted(&self.loopback),
+            metrics: wanted(&self.metrics),
+        };
+        let unix = self.unix.iter().map(|(_, listener)| listener.as_fd());
+        let tcp = self.loopback.iter().chain(&self.metrics).map(|tcp| tcp.listener.as_fd());
+        (state, unix.chain(tcp).collect())
+    }
+
+    /// Leaves the listeners to a successor, with the socket's file if that `has_unix`. Answers
+    /// under way end.
+    pub fn leave(&mut self, has_unix: bool) {
+        self.stop.send_replace(true);
+        if let Some((path, _)) = self.unix.as_mut().filter(|_| has_unix) {
+            path.disown();
+        }
+        (self.unix, self.loopback, self.metrics) = (None, None, None);
     }
 
     /// Stops listening, lets answers under way end, and removes the socket's file.
@@ -223,13 +318,6 @@ impl Addresses {
             + usize::from(self.loopback.is_some())
             + usize::from(self.metrics.is_some())
     }
-}
-
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AdminError> {
-    let failed = |source| AdminError::Tcp { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use balancer::access_log::{AccessLogConfig, LogSource, LogWriter, OpenError};
 use balancer::config::DoorConfig;
 use balancer::door::Capacity;
 use balancer::load::DoorId;
-use balancer::roster::Roster;
+use balancer::roster::{Known, Roster};
 use balancer::sockets::{BindError, Sockets};
 use balancer::{Door, Stage};
 use health::Monitor;
@@ -25,14 +25,23 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::adapters::DoorSource;
-use crate::admin::{Addresses, Admin, AdminError, Bound, ReloadError, ReloadView};
+use crate::admin::{
+    Addresses, Admin, AdminError, Bound, Inherited, ReloadError, ReloadView, UpgradeError,
+    UpgradeView,
+};
 use crate::config::Config;
+use crate::hand_over::Line;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
 
 mod descriptors;
 mod judging;
+mod predecessor;
 mod reload;
+mod successor;
+
+pub use predecessor::Predecessor;
+pub use successor::Successor;
 
 /// Messages that wait for the roster; senders wait when it is full, and none of them is a worker.
 const MAILBOX: usize = 1024;
@@ -55,6 +64,14 @@ pub enum StartError {
     /// An admin listener.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Nobody says where the door is that is to make room.
+    #[error(
+        "`--take-over` finds no door: set `[admin] unix`, or name its socket, `--take-over=PATH`"
+    )]
+    NoSocket,
+    /// Another door was to make room for this one.
+    #[error("{0}; it goes on as before")]
+    HandOver(String),
     /// The system has no more threads or descriptors.
     #[error(
         "the workers could not be started; raise the limit of open files (LimitNOFILE) or of \
@@ -94,6 +111,10 @@ pub struct Running {
 pub enum Order {
     /// To read the configuration again.
     Reload(oneshot::Sender<Result<ReloadView, ReloadError>>),
+    /// To start the program anew, which then takes over.
+    Upgrade(oneshot::Sender<Result<UpgradeView, UpgradeError>>),
+    /// A process that wants to take over.
+    HandOver(Line),
 }
 
 /// A running door with everything around it.
@@ -108,6 +129,8 @@ pub struct App {
     orders: mpsc::Receiver<Order>,
     tasks: JoinSet<()>,
     is_stopping: Arc<AtomicBool>,
+    /// Kept open to the end, which tells it when that is.
+    successor: Option<Line>,
 }
 
 /// An access log that is written.
@@ -118,26 +141,36 @@ struct Log {
 }
 
 impl App {
-    /// Opens everything. Needs a runtime with timers and I/O. `events` is what the subscriber of
-    /// the process fills.
+    /// Opens everything, or takes it over from the door that runs. Needs a runtime with timers and
+    /// I/O. `events` is what the subscriber of the process fills.
     ///
     /// # Errors
     ///
-    /// The first thing that could not be opened; nothing is left running then.
+    /// The first thing that could not be opened; nothing is left running then, and the predecessor
+    /// goes on.
     pub async fn start(
-        config: Config,
+        mut config: Config,
         origin: Origin,
         events: Arc<EventRing>,
+        mut predecessor: Option<Predecessor>,
     ) -> Result<App, StartError> {
         let files = descriptors::raise_limit();
+        if let Some(predecessor) = &predecessor {
+            predecessor.keep_keys(&mut config.door);
+        }
         let log = config.observe.access_log.as_ref().map(Log::open).transpose()?;
         let (capacity, addresses) = descriptors::capacity(&config, files);
         let fixed = reload::Fixed::of(&config);
         let source = log.as_ref().map(|log| Arc::clone(&log.source));
-        match open(config.door, &addresses, source, capacity).await {
+        match open(config.door, &addresses, source, capacity, predecessor.as_mut()).await {
             Ok(opened) => {
-                let app = App::around(opened, fixed, log, origin, events);
-                app.door.advance(Stage::Running);
+                let known = predecessor.as_ref().map(Predecessor::known).unwrap_or_default();
+                let mut app = App::around(opened, fixed, log, origin, events, &known);
+                match predecessor {
+                    Some(predecessor) => app.succeed(predecessor, &known).await?,
+                    None => app.door.advance(Stage::Running),
+                }
+                app.admin.open();
                 Ok(app)
             }
             Err(error) => {
@@ -156,6 +189,7 @@ impl App {
         log: Option<Log>,
         origin: Origin,
         events: Arc<EventRing>,
+        known: &[Known],
     ) -> App {
         let Opened { bound, door, listeners } = opened;
         let running = Running::new(origin, listeners);
@@ -168,7 +202,8 @@ impl App {
         let is_stopping = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&telemetry).run());
-        let monitor = watch_backends(door.roster(), snapshot.config.seed, &mut tasks);
+        door.roster().believe(known);
+        let monitor = watch_backends(door.roster(), snapshot.config.seed, known, &mut tasks);
         let running = watch::Sender::new(Arc::new(running));
         let (give_order, orders) = mpsc::channel(ORDERS);
         tasks.spawn(judging::run(Arc::clone(door.roster()), Arc::clone(door.registry())));
@@ -180,7 +215,19 @@ impl App {
             Arc::clone(&is_stopping),
         );
         let admin = bound.serve(Arc::new(source));
-        App { door, running, fixed, admin, log, monitor, telemetry, orders, tasks, is_stopping }
+        App {
+            door,
+            running,
+            fixed,
+            admin,
+            log,
+            monitor,
+            telemetry,
+            orders,
+            tasks,
+            is_stopping,
+            successor: None,
+        }
     }
 
     /// What an operator wants next. Cancel-safe.
@@ -212,12 +259,18 @@ impl App {
 
     /// Stops accepting, lets running requests end, and then ends everything. When `hurry` becomes
     /// true, or after `limit`, what is still running is cut.
-    pub async fn stop(mut self, limit: Duration, mut hurry: watch::Receiver<bool>) {
+    pub async fn stop(mut self, limit: Duration, hurry: watch::Receiver<bool>) {
         self.is_stopping.store(true, Ordering::Relaxed);
         self.orders.close();
         self.door.advance(Stage::Departing);
         self.door.turn_away().await;
         self.door.advance(Stage::Draining);
+        self.finish(limit, hurry).await;
+    }
+
+    /// Lets running requests end, and then ends everything, as [`App::stop`]. Nothing may be
+    /// accepted any more.
+    pub async fn finish(mut self, limit: Duration, mut hurry: watch::Receiver<bool>) {
         let stages = self.door.stages();
         let ended = self.door.ended();
         tokio::pin!(ended);
@@ -266,17 +319,30 @@ async fn open(
     addresses: &Addresses,
     log: Option<Arc<LogSource>>,
     capacity: Capacity,
+    predecessor: Option<&mut Predecessor>,
 ) -> Result<Opened, StartError> {
-    let bound = Bound::bind(addresses).await?;
+    let (bound, sockets) = match predecessor {
+        Some(predecessor) => {
+            let bound = Bound::bind(addresses, predecessor.take_admin()).await?;
+            let sockets = predecessor.sockets();
+            (bound, sockets.followed_by(&config.listeners, config.workers)?)
+        }
+        None => (Bound::bind(addresses, Inherited::default()).await?, bind(&config)?),
+    };
+    let names = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
+    let listeners = names.zip(sockets.addresses()).collect();
+    let started = Door::start(config, sockets, log, capacity).await;
+    Ok(Opened { bound, door: started.map_err(StartError::Workers)?, listeners })
+}
+
+/// Sockets that nobody had, or a service manager.
+fn bind(config: &DoorConfig) -> Result<Sockets, BindError> {
     let mut inherited = inherited_sockets();
     let sockets = Sockets::adopt(&config.listeners, config.workers, &mut inherited)?;
     for stranger in inherited.iter().filter_map(|socket| socket.local_addr().ok()) {
         tracing::warn!(address = %stranger, "a socket passed by the service manager belongs to no listener");
     }
-    let names = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
-    let listeners = names.zip(sockets.addresses()).collect();
-    let started = Door::start(config, sockets, log, capacity).await;
-    Ok(Opened { bound, door: started.map_err(StartError::Workers)?, listeners })
+    Ok(sockets)
 }
 
 async fn too_long(limit: Duration, hurry: &mut watch::Receiver<bool>) {
@@ -292,9 +358,17 @@ async fn too_long(limit: Duration, hurry: &mut watch::Receiver<bool>) {
 }
 
 /// Checks and names: what they find goes to the roster, in one order.
-fn watch_backends(roster: &Arc<Roster>, seed: u64, tasks: &mut JoinSet<()>) -> Monitor {
+fn watch_backends(
+    roster: &Arc<Roster>,
+    seed: u64,
+    known: &[Known],
+    tasks: &mut JoinSet<()>,
+) -> Monitor {
     let (send_report, mut reports) = mpsc::channel(MAILBOX);
-    let monitor = Monitor::start(roster.targets(), send_report, seed);
+    let known =
+        known.iter().filter_map(|known| Some((known.key.clone(), (known.address?, known.verdict))));
+    let known = known.collect();
+    let monitor = Monitor::start_knowing(roster.targets(), send_report, seed, known);
     let (send_resolved, mut resolved) = mpsc::channel(MAILBOX);
     let (send_names, names) = watch::channel(to_names(&roster.names().borrow()));
     tasks.spawn(dns::follow(dns::Resolver::system(), names, send_resolved));

@@ -46,6 +46,8 @@ pub enum Command {
     Route(RouteCommand),
     /// Have a running door read its configuration again, and print what changed
     Reload(command::reload::Args),
+    /// Have a running door hand over to the program that is installed now
+    Upgrade(command::upgrade::Args),
     /// Show how a running door is
     Status(command::status::Args),
     /// Show, add, remove and weigh backends of a running door
@@ -105,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Config(ConfigCommand::Show(args)) => command::config_show::main(args),
         Command::Route(RouteCommand::Explain(args)) => command::route_explain::main(args),
         Command::Reload(args) => command::reload::main(args),
+        Command::Upgrade(args) => command::upgrade::main(args),
         Command::Status(args) => command::status::main(args),
         Command::Backends(args) => command::backends::main(args),
         Command::Drain(args) => command::backends::drain(args),

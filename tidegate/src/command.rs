@@ -17,6 +17,7 @@ pub mod route_explain;
 pub mod run;
 pub mod schema;
 pub mod status;
+pub mod upgrade;
 
 /// Writes to standard output. A reader that went away (`| head`) is no failure of ours.
 pub fn say(text: &str) {

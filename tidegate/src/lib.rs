@@ -6,5 +6,6 @@ pub mod app;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod hand_over;
 pub mod providers;
 pub mod telemetry;

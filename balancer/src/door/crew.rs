@@ -115,6 +115,23 @@ impl Crew {
         count
     }
 
+    /// Nobody accepts any more, and each ends with its last connection.
+    pub(super) fn retire(&mut self) {
+        self.number += 1;
+        for hand in &self.working {
+            hand.orders.send_modify(|orders| {
+                orders.number = self.number;
+                orders.listeners = Arc::new([]);
+                orders.stage = orders.stage.max(Stage::Departing);
+            });
+        }
+    }
+
+    /// Where they write what they log.
+    pub(super) fn log(&self) -> Option<Arc<LogSource>> {
+        self.working.first().and_then(|hand| hand.orders.borrow().log.clone())
+    }
+
     /// Whether all have carried out the last orders within `limit`.
     pub(super) async fn acknowledged(&mut self, limit: Duration) -> bool {
         let number = self.number;

@@ -23,7 +23,7 @@ use super::gates::Gates;
 use super::news::Drain;
 use super::slots::Slots;
 use super::standing::{Intake, Standing};
-use super::{Member, Name};
+use super::{Known, Member, Name};
 use crate::budget::Budget;
 use crate::config::DoorConfig;
 use crate::stats::Layout;
@@ -139,6 +139,18 @@ impl State {
         }
         self.settle();
         was_ejected || self.is_eligible(&key) != was_eligible
+    }
+
+    /// A verdict from outside.
+    pub(super) fn hear(&mut self, known: &Known) {
+        let Some(standing) = self.standings.get_mut(&known.key) else { return };
+        let at = standing.slot.as_ref().map(|slot| slot.address);
+        if at.is_some() && at == known.address && known.verdict != Verdict::Unknown {
+            standing.verdict = known.verdict;
+            standing.has_passed |= known.verdict == Verdict::Healthy;
+            standing.reason.clone_from(&known.reason);
+            self.settle();
+        }
     }
 
     /// Whether any backend is at another address than before.

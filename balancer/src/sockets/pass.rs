@@ -1,57 +1,59 @@
-//! Listening sockets on their way to another process, over a Unix socket (SCM_RIGHTS).
+//! Sockets on their way to another process, over a Unix socket (SCM_RIGHTS).
+//!
+//! One call is one message, so that whoever waits can do so as it likes. Nothing else may be read
+//! from the Unix socket while sockets are due: a plain read would take their byte and drop them.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// Sockets that one message carries; the kernel takes up to 253 (SCM_MAX_FD).
-const PER_MESSAGE: usize = 128;
+/// Sockets that one message carries at most; the kernel takes up to 253 (SCM_MAX_FD).
+pub const PER_MESSAGE: usize = 128;
 
-/// Passes listening sockets to another process, which has [`receive`]. Both then have them.
+/// Passes up to [`PER_MESSAGE`] sockets to another process, which has [`receive`]. Both then have
+/// them.
 ///
 /// # Errors
 ///
-/// The other side has gone.
-pub fn pass(sockets: &[TcpListener], to: &UnixStream) -> io::Result<()> {
-    for part in sockets.chunks(PER_MESSAGE) {
-        let descriptors: Vec<BorrowedFd<'_>> = part.iter().map(AsFd::as_fd).collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PER_MESSAGE))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        sendmsg(to, &[IoSlice::new(b"s")], &mut control, SendFlags::NOSIGNAL)?;
+/// The other side has gone, or is not ready (`WouldBlock`), or there are too many.
+pub fn pass(sockets: &[BorrowedFd<'_>], to: impl AsFd) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PER_MESSAGE))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(sockets)) {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
+    sendmsg(to, &[IoSlice::new(b"s")], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// The sockets that another process passes on until it closes its end.
+/// The sockets of one message that another process passes on.
 ///
 /// # Errors
 ///
-/// The connection broke.
-pub fn receive(from: &UnixStream) -> io::Result<Vec<TcpListener>> {
+/// The connection has ended, nothing has come yet (`WouldBlock`), or this process has no room for
+/// all of them.
+pub fn receive(from: impl AsFd) -> io::Result<Vec<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PER_MESSAGE))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let came = recvmsg(from, &mut [IoSliceMut::new(&mut byte)], &mut control, flags)?;
     let mut sockets = Vec::new();
-    loop {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PER_MESSAGE))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut byte = [0];
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        let came = recvmsg(from, &mut [IoSliceMut::new(&mut byte)], &mut control, flags)?;
-        if came.bytes == 0 {
-            return Ok(sockets);
-        }
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                sockets.extend(descriptors.map(TcpListener::from));
-            }
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            sockets.extend(descriptors);
         }
     }
+    if came.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    if came.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(io::Error::other("no descriptors left for the sockets of the running door"));
+    }
+    Ok(sockets)
 }

@@ -29,6 +29,13 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Answer {
     with_type(status, "application/problem+json", &body)
 }
 
+/// To whoever asks for a deed as if it were a page.
+pub(super) fn only_post() -> Answer {
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "this is asked for with POST");
+    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    answer
+}
+
 /// A value, as JSON.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     with_type(status, JSON, value)

@@ -3,12 +3,12 @@
 
 use std::pin::Pin;
 
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::Source;
-use super::answer::{Answer, json, problem};
-use super::respond::{Peer, Side};
+use super::answer::{Answer, json, only_post, problem};
+use super::respond::Peer;
 
 /// What a reload came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,17 +42,13 @@ pub enum ReloadError {
 /// A reload under way.
 pub type Reloading = Pin<Box<dyn Future<Output = Result<ReloadView, ReloadError>> + Send>>;
 
-/// Whether a request is one for this page.
-pub(super) fn is_asked<B>(side: Side, request: &Request<B>) -> bool {
-    side == Side::Unix && request.uri().path() == "/v1/reload"
-}
+/// Where it is asked for.
+pub(super) const PATH: &str = "/v1/reload";
 
 /// Reloads, or says why not: 422 for a configuration with problems, 409 for anything else.
 pub(super) async fn answer(method: &Method, peer: Peer, source: &dyn Source) -> Answer {
     if method != Method::POST {
-        let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "a reload is asked for with POST");
-        answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
-        return answer;
+        return only_post();
     }
     tracing::info!(actor = %peer, "reload_asked");
     match source.reload().await {

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::hand_over;
 use super::reload;
 use super::respond::{self, Peer, Side};
 use super::{GRACE, MAX_CONNECTIONS, Source};
@@ -60,7 +61,7 @@ impl Desk {
         }
     }
 
-    pub(super) async fn tcp(mut self, listener: TcpListener) {
+    pub(super) async fn tcp(mut self, listener: Arc<TcpListener>) {
         while let Some(accepted) = self.next(listener.accept()).await {
             if let Some((stream, addr)) = accepted {
                 self.serve(stream, Peer::Tcp(addr));
@@ -69,7 +70,7 @@ impl Desk {
         self.end().await;
     }
 
-    pub(super) async fn unix(mut self, listener: UnixListener) {
+    pub(super) async fn unix(mut self, listener: Arc<UnixListener>) {
         while let Some(accepted) = self.next(listener.accept()).await {
             if let Some((stream, _)) = accepted {
                 // The kernel fills it in at connect; without it there is nobody to name.
@@ -144,9 +145,18 @@ async fn connection<S>(
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let shared = Arc::clone(&shared);
         async move {
-            Ok::<_, Infallible>(match reload::is_asked(shared.side, &request) {
-                true => reload::answer(request.method(), peer, &*shared.source).await,
-                false => respond::respond(&shared, peer, request).await,
+            let path = request.uri().path();
+            Ok::<_, Infallible>(match shared.side {
+                Side::Unix if path == reload::PATH => {
+                    reload::answer(request.method(), peer, &*shared.source).await
+                }
+                Side::Unix if path == hand_over::UPGRADE => {
+                    hand_over::upgrade(request.method(), peer, &*shared.source).await
+                }
+                Side::Unix if path == crate::hand_over::PATH => {
+                    hand_over::begin(request, peer, &shared.source)
+                }
+                _ => respond::respond(&shared, peer, request).await,
             })
         }
     });
@@ -155,7 +165,8 @@ async fn connection<S>(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(MAX_HEAD_BYTES)
         .max_headers(64)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         // What goes wrong on it is the client's affair: there is nobody left to tell.

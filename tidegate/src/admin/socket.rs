@@ -4,6 +4,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path as StdPath, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -27,8 +28,8 @@ pub(super) struct UnixSocket {
 #[derive(Debug)]
 pub(super) struct Path {
     path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
+    /// Device and inode; `None` when it is a successor's.
+    identity: Option<(u64, u64)>,
 }
 
 impl UnixSocket {
@@ -39,6 +40,31 @@ impl UnixSocket {
             return Err(AdminError::SocketInUse { path: path.to_owned() });
         }
         bind(path).map_err(failed)
+    }
+
+    /// The socket of a door that ran before, with its file.
+    pub(super) fn adopt(listener: StdListener, path: &StdPath) -> io::Result<UnixSocket> {
+        if !is_socket(&fs::symlink_metadata(path)?) {
+            return Err(io::Error::from(io::ErrorKind::NotFound));
+        }
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        // Until that door has left, the file is to stay if this process ends.
+        let path = Path { path: path.to_owned(), identity: None };
+        Ok(UnixSocket { listener, path })
+    }
+}
+
+impl Path {
+    /// From now on it is ours to remove.
+    pub(super) fn own(&mut self) {
+        let found = fs::symlink_metadata(&self.path);
+        self.identity = found.ok().map(|found| (found.dev(), found.ino()));
+    }
+
+    /// From now on it is a successor's.
+    pub(super) fn disown(&mut self) {
+        self.identity = None;
     }
 }
 
@@ -76,7 +102,7 @@ fn bind(path: &StdPath) -> io::Result<UnixSocket> {
         let found = fs::symlink_metadata(&new)?;
         fs::rename(&new, path)?;
         let listener = UnixListener::from_std(socket.into())?;
-        let path = Path { path: path.to_owned(), identity: (found.dev(), found.ino()) };
+        let path = Path { path: path.to_owned(), identity: Some((found.dev(), found.ino())) };
         Ok(UnixSocket { listener, path })
     })();
     if finished.is_err() {
@@ -99,7 +125,7 @@ impl AsRef<StdPath> for Path {
 impl Drop for Path {
     fn drop(&mut self) {
         let is_ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+            .is_ok_and(|found| Some((found.dev(), found.ino())) == self.identity);
         if is_ours {
             let _ = fs::remove_file(&self.path);
         }

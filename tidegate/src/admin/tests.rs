@@ -28,6 +28,12 @@ impl Fake {
 }
 
 impl Source for Fake {
+    fn upgrade(&self) -> Upgrading {
+        Box::pin(async { Err(UpgradeError::Busy) })
+    }
+
+    fn hand_over(&self, _: Line) {}
+
     fn reload(&self) -> Reloading {
         Box::pin(async { Err(ReloadError::Invalid("error[TG0201]: two problems".to_owned())) })
     }
@@ -108,10 +114,15 @@ impl Drop for Scratch {
     }
 }
 
+fn opened(mut admin: Admin) -> Admin {
+    admin.open();
+    admin
+}
+
 async fn start(scratch: &Scratch, source: Arc<Fake>) -> Admin {
     let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let wanted = Addresses { unix: Some(scratch.socket()), loopback: any, metrics: any };
-    Bound::bind(&wanted).await.unwrap().serve(source)
+    opened(Bound::bind(&wanted, Inherited::default()).await.unwrap().serve(source))
 }
 
 /// Sends `request` and returns all that comes back until the end.
@@ -284,19 +295,21 @@ async fn a_second_door_does_not_take_the_socket_and_a_dead_one_leaves_it() {
     let scratch = Scratch::new("second");
     let wanted = Addresses { unix: Some(scratch.socket()), ..Addresses::default() };
     let source = Fake::new(BackendState::Serving);
-    let first = Bound::bind(&wanted).await.unwrap().serve(source.clone());
-    let second = Bound::bind(&wanted).await;
+    let first =
+        opened(Bound::bind(&wanted, Inherited::default()).await.unwrap().serve(source.clone()));
+    let second = Bound::bind(&wanted, Inherited::default()).await;
     assert!(matches!(second, Err(AdminError::SocketInUse { .. })), "{second:?}");
     first.stop().await;
 
     drop(std::os::unix::net::UnixListener::bind(scratch.socket()).unwrap());
     assert!(scratch.socket().exists(), "as a killed door leaves it");
-    let third = Bound::bind(&wanted).await.unwrap().serve(source.clone());
+    let third =
+        opened(Bound::bind(&wanted, Inherited::default()).await.unwrap().serve(source.clone()));
     assert_eq!(ask(&third, &get("/livez", "Host: x\r\n")).await.0, 200);
     third.stop().await;
 
     fs::write(scratch.socket(), "precious").unwrap();
-    let fourth = Bound::bind(&wanted).await;
+    let fourth = Bound::bind(&wanted, Inherited::default()).await;
     assert!(matches!(fourth, Err(AdminError::Unix { .. })), "{fourth:?}");
     assert_eq!(fs::read_to_string(scratch.socket()).unwrap(), "precious");
 }
@@ -304,7 +317,7 @@ async fn a_second_door_does_not_take_the_socket_and_a_dead_one_leaves_it() {
 #[tokio::test]
 async fn an_address_beyond_this_machine_is_refused() {
     let wanted = Addresses { loopback: "192.0.2.1:0".parse().ok(), ..Addresses::default() };
-    let refused = Bound::bind(&wanted).await;
+    let refused = Bound::bind(&wanted, Inherited::default()).await;
     assert!(matches!(refused, Err(AdminError::NotLoopback(_))), "{refused:?}");
 }
 

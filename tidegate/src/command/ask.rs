@@ -133,6 +133,24 @@ impl Socket {
         }
     }
 
+    /// The connection itself, once the door has agreed to speak another protocol on it. The door
+    /// must not speak first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::ask`].
+    pub async fn switch(&self, path: &str, protocol: &str) -> Result<UnixStream, AskError> {
+        let switched = tokio::time::timeout(TIMEOUT, switch(self.path(), path, protocol)).await;
+        let switched = switched.unwrap_or_else(|_| Err("no answer in time".into()));
+        match switched.map_err(|error| self.failed(error))? {
+            Switched::To(stream) => Ok(stream),
+            Switched::Refused(status, body) => match serde_json::from_slice::<Problem>(&body) {
+                Ok(Problem { detail }) => Err(AskError::Refused { status, detail }),
+                Err(_) => Err(self.strange(format!("`{path}` gave {status}"))),
+            },
+        }
+    }
+
     /// What answers is no door.
     pub fn strange(&self, reason: String) -> AskError {
         AskError::Strange { path: self.path().to_owned(), reason }
@@ -179,4 +197,29 @@ async fn exchange(
     // Both on this task: the connection only moves while it is polled.
     let (answer, _) = tokio::join!(answer, connection);
     answer
+}
+
+enum Switched {
+    To(UnixStream),
+    Refused(StatusCode, Bytes),
+}
+
+async fn switch(socket: &Path, path: &str, protocol: &str) -> Result<Switched, AnyError> {
+    let stream = UnixStream::connect(socket).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection.with_upgrades());
+    let request = Request::post(path)
+        .header(header::HOST, "localhost")
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, protocol)
+        .body(Full::new(Bytes::new()))?;
+    let answer = sender.send_request(request).await?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await?;
+        return Ok(Switched::Refused(status, body.to_bytes()));
+    }
+    let upgraded = hyper::upgrade::on(answer).await?;
+    let parts = upgraded.downcast::<TokioIo<UnixStream>>().map_err(|_| "another connection")?;
+    Ok(Switched::To(parts.io.into_inner()))
 }

@@ -149,7 +149,9 @@ async fn open_door(configuration: &str) -> Result<App, String> {
         return Err(config::render_text(&loaded.problems));
     };
     let origin = Origin { file: PathBuf::from(text::BUILT_IN), effective };
-    App::start(config, origin, EventRing::new()).await.map_err(|error| text::cannot_start(&error))
+    App::start(config, origin, EventRing::new(), None)
+        .await
+        .map_err(|error| text::cannot_start(&error))
 }
 
 fn address_of(app: &App) -> Option<SocketAddr> {

@@ -1,19 +1,24 @@
 //! `tidegate run`: opens the door and carries traffic until told to stop.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::{ReloadError, ReloadView};
-use crate::app::{App, Order, Origin, announce};
+use crate::app::{App, Order, Origin, Predecessor, StartError, Successor, announce};
 use crate::cli::{ConfigFile, FAILED, INVALID_CONFIG};
 use crate::command::{complain, with_causes};
 use crate::config::{self, Config};
 use crate::telemetry;
 use crate::telemetry::events::EventRing;
+use upgrade::Upgrade;
+
+mod upgrade;
 
 /// Open the door.
 #[derive(Debug, clap::Args)]
@@ -21,10 +26,16 @@ pub struct Args {
     /// What to run with.
     #[command(flatten)]
     pub file: ConfigFile,
+    /// Take over from the door that runs, without a refused connection. SOCKET is where it takes
+    /// orders [default: `[admin] unix` of FILE]
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true)]
+    pub take_over: Option<Option<PathBuf>>,
 }
 
 /// Requests that still run this long after the signal are cut. Below systemd's usual 90 s.
 const DRAIN_LIMIT: Duration = Duration::from_secs(75);
+/// What still runs this long after a hand-over is cut: streams above all.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(600);
 
 /// Runs until a signal ends it.
 pub fn main(args: Args) -> ExitCode {
@@ -40,7 +51,7 @@ pub fn main(args: Args) -> ExitCode {
     telemetry::log::start(&config.observe.log, &events);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ran = match runtime {
-        Ok(runtime) => runtime.block_on(carry(config, origin, events)),
+        Ok(runtime) => runtime.block_on(carry(config, origin, events, args.take_over)),
         Err(error) => Err(error.to_string()),
     };
     match ran {
@@ -52,56 +63,150 @@ pub fn main(args: Args) -> ExitCode {
     }
 }
 
-async fn carry(config: Config, origin: Origin, events: Arc<EventRing>) -> Result<(), String> {
+async fn carry(
+    config: Config,
+    origin: Origin,
+    events: Arc<EventRing>,
+    take_over: Option<Option<PathBuf>>,
+) -> Result<(), String> {
     let hear = |kind| signal(kind).map_err(|error| format!("cannot hear signals: {error}"));
     // Heard from here on: a signal during the start must not kill half a door.
-    let mut terminate = hear(SignalKind::terminate())?;
-    let mut interrupt = hear(SignalKind::interrupt())?;
-    let mut reopen = hear(SignalKind::user_defined1())?;
-    let mut reload = hear(SignalKind::hangup())?;
-
+    let mut signals = Signals {
+        terminate: hear(SignalKind::terminate())?,
+        interrupt: hear(SignalKind::interrupt())?,
+        reopen: hear(SignalKind::user_defined1())?,
+        reload: hear(SignalKind::hangup())?,
+    };
     let file = origin.file.clone();
     let started = tokio::select! {
-        started = App::start(config, origin, events) => started,
+        started = start(config, origin, events, take_over) => started,
         // What was open so far closes with it; no client has been served.
-        _ = terminate.recv() => return told_to_stop(),
-        _ = interrupt.recv() => return told_to_stop(),
+        () = signals.stop() => return told_to_stop(),
     };
     let mut app = started.map_err(|error| with_causes(&error))?;
     complain(&announce(&app, &file));
     // Not under systemd: nobody to tell, which is no failure.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
 
+    let (hurry, hurried) = watch::channel(false);
+    match serve(&mut app, &mut signals, &file).await {
+        End::Stop => {
+            let _ = sd_notify::notify(&[NotifyState::Stopping]);
+            tracing::info!("stopping: running requests end first; a second signal ends them now");
+            hurry_at_signal(app.stop(DRAIN_LIMIT, hurried), &mut signals, &hurry).await;
+        }
+        End::HandedOver => {
+            tracing::info!("running requests end first; a signal ends them now");
+            hurry_at_signal(app.finish(HAND_OVER_LIMIT, hurried), &mut signals, &hurry).await;
+        }
+    }
+    Ok(())
+}
+
+async fn start(
+    config: Config,
+    origin: Origin,
+    events: Arc<EventRing>,
+    take_over: Option<Option<PathBuf>>,
+) -> Result<App, StartError> {
+    let predecessor = match take_over {
+        None => None,
+        Some(socket) => {
+            let socket = socket.or_else(|| config.admin.unix.clone());
+            let socket = socket.ok_or(StartError::NoSocket)?;
+            Some(Predecessor::meet(&socket).await?)
+        }
+    };
+    App::start(config, origin, events, predecessor).await
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reopen: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    /// Returns when the door is told to stop. Cancel-safe.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Why a door does not accept any more.
+enum End {
+    /// It was told to stop.
+    Stop,
+    /// Another process does.
+    HandedOver,
+}
+
+/// Carries out signals and orders until the door is to end.
+async fn serve(app: &mut App, signals: &mut Signals, file: &Path) -> End {
+    let mut upgrade = None;
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = reopen.recv() => app.reopen_logs(),
-            _ = reload.recv() => drop(take_up(&mut app).await),
+            _ = signals.terminate.recv() => return End::Stop,
+            _ = signals.interrupt.recv() => return End::Stop,
+            _ = signals.reopen.recv() => app.reopen_logs(),
+            _ = signals.reload.recv() => drop(take_up(app).await),
+            () = upgrade::failed(&mut upgrade) => {}
             Some(order) = app.next_order() => match order {
                 // Who asked may have gone; the reload stands.
-                Order::Reload(asked) => drop(asked.send(take_up(&mut app).await)),
+                Order::Reload(asked) => drop(asked.send(take_up(app).await)),
+                Order::Upgrade(asked) => {
+                    upgrade::begin(&mut upgrade, asked, file, app.admin().socket());
+                }
+                Order::HandOver(line) => {
+                    let prepared = tokio::select! {
+                        prepared = app.prepare(line) => prepared,
+                        () = signals.stop() => return End::Stop,
+                    };
+                    match prepared {
+                        Ok(successor) => {
+                            leave(app, successor, upgrade).await;
+                            return End::HandedOver;
+                        }
+                        Err(error) => tracing::warn!(reason = %error, "hand_over_failed"),
+                    }
+                }
             },
         }
     }
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    tracing::info!("stopping: running requests end first; a second signal ends them now");
-    let (hurry, hurried) = watch::channel(false);
-    let stopped = app.stop(DRAIN_LIMIT, hurried);
-    tokio::pin!(stopped);
+}
+
+/// Lets a successor have the door, and tells whom it concerns.
+async fn leave(app: &mut App, successor: Successor, upgrade: Option<Upgrade>) {
+    let hello = successor.hello.clone();
+    // Before it hears that we left: what it tells the service manager then counts.
+    let _ = sd_notify::notify(&[NotifyState::MainPid(hello.pid)]);
+    app.leave(successor).await;
+    if let Some(upgrade) = upgrade {
+        upgrade.succeeded(&hello);
+    }
+}
+
+/// Waits for the end of a door, which a signal makes a sudden one.
+async fn hurry_at_signal(
+    ended: impl Future<Output = ()>,
+    signals: &mut Signals,
+    hurry: &watch::Sender<bool>,
+) {
+    tokio::pin!(ended);
     tokio::select! {
-        () = &mut stopped => return Ok(()),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = &mut ended => return,
+        () = signals.stop() => {}
     }
     hurry.send_replace(true);
-    stopped.await;
-    Ok(())
+    ended.await;
 }
 
 /// Reloads, and tells the service manager and standard error of it.
 async fn take_up(app: &mut App) -> Result<ReloadView, ReloadError> {
-    use sd_notify::NotifyState;
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::admin::tests::{Fake, Scratch};
 use crate::admin::view::BackendState;
-use crate::admin::{Addresses, Admin, Bound};
+use crate::admin::{Addresses, Admin, Bound, Inherited};
 
 fn args(socket: &Path, json: bool) -> Args {
     Args { json, watch: false, socket: Socket { path: Some(socket.to_owned()) } }
@@ -13,7 +13,10 @@ fn args(socket: &Path, json: bool) -> Args {
 
 async fn started(scratch: &Scratch) -> Admin {
     let wanted = Addresses { unix: Some(scratch.socket()), ..Addresses::default() };
-    Bound::bind(&wanted).await.unwrap().serve(Fake::new(BackendState::Down))
+    let bound = Bound::bind(&wanted, Inherited::default()).await.unwrap();
+    let mut admin = bound.serve(Fake::new(BackendState::Down));
+    admin.open();
+    admin
 }
 
 #[tokio::test]

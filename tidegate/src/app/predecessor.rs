@@ -1,0 +1,159 @@
+//! Taking over from the door that runs: its sockets, what it knows, and then its place.
+//!
+//! All that can fail is done while it still serves. It is told to go only when this door serves
+//! from the same queues and knows as much of its backends as it did.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use balancer::Stage;
+use balancer::config::DoorConfig;
+use balancer::roster::Known;
+use balancer::sockets::{Part, Sockets};
+use policies::backend::BackendKey;
+use policies::health::Verdict;
+
+use super::{App, StartError};
+use crate::admin::Inherited;
+use crate::command::ask::Socket;
+use crate::hand_over::{
+    AdminState, Go, Hello, Left, Line, Open, PATH, PROMPT, PROTOCOL, Ready, State,
+};
+
+/// It may be in the middle of a reload when it is asked.
+const FIRST_WORD: Duration = Duration::from_secs(60);
+/// Backends that it did not have are waited for until their first check has ended, or so long.
+const FIRST_VERDICTS: Duration = Duration::from_secs(5);
+/// They are looked at so often.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The door that runs.
+pub struct Predecessor {
+    line: Line,
+    state: State,
+    sockets: Sockets,
+    admin: Inherited,
+}
+
+impl Predecessor {
+    /// Asks the door with this Unix socket for all that it has.
+    ///
+    /// # Errors
+    ///
+    /// Nobody is there, it is busy, or it speaks otherwise.
+    pub async fn meet(path: &Path) -> Result<Predecessor, StartError> {
+        let socket = Socket { path: Some(path.to_owned()) };
+        let stream = socket.switch(PATH, PROTOCOL).await;
+        let stream = stream.map_err(|error| StartError::HandOver(error.to_string()))?;
+        Predecessor::ask(Line::new(stream, bytes::Bytes::new())).await.map_err(broken)
+    }
+
+    async fn ask(mut line: Line) -> std::io::Result<Predecessor> {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        line.say(&Hello { pid: std::process::id(), version }).await?;
+        let state: State = line.hear(FIRST_WORD).await?;
+        let parts: Vec<Part> = state.sockets.iter().cloned().map(Part::from).collect();
+        let count = parts.iter().map(|part| part.count).sum::<usize>();
+        let mut descriptors = line.receive(count + state.admin.count()).await?;
+        let mut admin = descriptors.split_off(count).into_iter();
+        let sockets = Sockets::assemble(&parts, descriptors.into_iter().map(TcpListener::from))?;
+        let AdminState { unix, loopback, metrics } = state.admin.clone();
+        // In the order of the descriptors; the counts agree.
+        let unix = unix.and_then(|path| Some((path, admin.next()?.into())));
+        let loopback = loopback.and_then(|address| Some((address, admin.next()?.into())));
+        let metrics = metrics.and_then(|address| Some((address, admin.next()?.into())));
+        let admin = Inherited { unix, loopback, metrics };
+        Ok(Predecessor { line, state, sockets, admin })
+    }
+
+    /// Its random keys go on: others would end every session that sticks.
+    pub(super) fn keep_keys(&self, config: &mut DoorConfig) {
+        for route in &mut config.routes {
+            let Some(sticky) = route.sticky.as_mut().filter(|sticky| sticky.is_key_random) else {
+                continue;
+            };
+            let same = |(name, _): &&(String, Vec<u8>)| **name == *route.route.name;
+            if let Some((_, key)) = self.state.sticky_keys.iter().find(same) {
+                sticky.key = Arc::from(&**key);
+            }
+        }
+    }
+
+    /// What it knows of its backends.
+    pub(super) fn known(&self) -> Vec<Known> {
+        self.state.backends.iter().cloned().map(Known::from).collect()
+    }
+
+    pub(super) fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    pub(super) fn take_admin(&mut self) -> Inherited {
+        std::mem::take(&mut self.admin)
+    }
+}
+
+impl App {
+    /// Takes the place of a predecessor. Everything is open, and nothing can fail but that.
+    pub(super) async fn succeed(
+        &mut self,
+        predecessor: Predecessor,
+        known: &[Known],
+    ) -> Result<(), StartError> {
+        let Predecessor { mut line, state, sockets, .. } = predecessor;
+        tracing::info!(predecessor = state.pid, version = state.version, "hand_over_begun");
+        self.first_verdicts(known).await;
+        line.say(&Ready {}).await.map_err(broken)?;
+        line.hear::<Go>(PROMPT).await.map_err(broken)?;
+
+        self.door.advance(Stage::Running);
+        let unwanted = sockets.left_out_of(self.door.sockets());
+        // Closed here before it closes there: only the last hold on a queue can empty it.
+        drop(sockets);
+        let has_unix =
+            state.admin.unix.is_some() && state.admin.unix.as_deref() == self.admin.socket();
+        let left = async {
+            line.say(&Open { unwanted, has_unix }).await?;
+            line.hear::<Left>(PROMPT).await
+        };
+        if let Err(error) = left.await {
+            // Nobody may be there any more; if somebody is, both accept, and no client notices.
+            tracing::warn!(%error, predecessor = state.pid, "the door before did not say that it left");
+        }
+        self.door.widen();
+        tracing::info!(predecessor = state.pid, backends = known.len(), "taken_over");
+        let predecessor = state.pid;
+        self.tasks.spawn(async move {
+            line.ended().await;
+            tracing::info!(predecessor, "predecessor_ended");
+        });
+        Ok(())
+    }
+
+    /// Waits until something is known of each backend of which the predecessor knew nothing.
+    async fn first_verdicts(&self, known: &[Known]) {
+        // It waited in vain for those as well.
+        let in_vain: Vec<&BackendKey> = known
+            .iter()
+            .filter(|known| known.verdict == Verdict::Unknown)
+            .map(|known| &known.key)
+            .collect();
+        let all =
+            async {
+                while self.roster().known().iter().any(|known| {
+                    known.verdict == Verdict::Unknown && !in_vain.contains(&&known.key)
+                }) {
+                    tokio::time::sleep(LOOK).await;
+                }
+            };
+        if tokio::time::timeout(FIRST_VERDICTS, all).await.is_err() {
+            tracing::warn!("some backends are not checked yet; they take requests once they pass");
+        }
+    }
+}
+
+fn broken(error: std::io::Error) -> StartError {
+    StartError::HandOver(format!("the running door does not hand over: {error}"))
+}

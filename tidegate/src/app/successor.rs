@@ -1,0 +1,78 @@
+//! Making room for a process that takes over.
+//!
+//! Until it says that it accepts, nothing changes here, and whatever goes wrong is the end of its
+//! connection and nothing else.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::App;
+use crate::hand_over::{Go, Hello, Left, Line, Open, PROMPT, Ready, State};
+
+/// For all that a successor does before it is ready.
+const PREPARE: Duration = Duration::from_secs(60);
+
+/// A process that accepts from our queues.
+#[derive(Debug)]
+pub struct Successor {
+    /// Who it is.
+    pub hello: Hello,
+    line: Line,
+    open: Open,
+}
+
+impl App {
+    /// Gives a process all that it needs, and returns when it accepts. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// It has gone, or takes too long. Nothing has changed here.
+    pub async fn prepare(&self, mut line: Line) -> io::Result<Successor> {
+        let hello: Hello = line.hear(PROMPT).await?;
+        let (admin, for_operators) = self.admin.parts();
+        let sockets = self.door.sockets();
+        let state = State {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sockets: sockets.parts().into_iter().map(Into::into).collect(),
+            admin,
+            backends: self.roster().known().into_iter().map(Into::into).collect(),
+            sticky_keys: self.random_keys(),
+        };
+        line.say(&state).await?;
+        let mut descriptors = sockets.descriptors();
+        descriptors.extend(for_operators);
+        line.pass(&descriptors).await?;
+        line.hear::<Ready>(PREPARE).await?;
+        line.say(&Go {}).await?;
+        let open: Open = line.hear(PROMPT).await?;
+        Ok(Successor { hello, line, open })
+    }
+
+    /// Leaves the sockets to a process that accepts. What is under way here goes on until
+    /// [`App::finish`].
+    pub async fn leave(&mut self, successor: Successor) {
+        let Successor { hello, mut line, open } = successor;
+        self.is_stopping.store(true, Ordering::Relaxed);
+        self.orders.close();
+        // Whoever waits for one of these hears that the door takes none.
+        while self.orders.try_recv().is_ok() {}
+        self.door.leave(&open.unwanted).await;
+        self.admin.leave(open.has_unix);
+        // If it has gone by now, it was in charge and is the service manager's to start again.
+        let _ = line.say(&Left {}).await;
+        self.successor = Some(line);
+        tracing::info!(successor = hello.pid, version = hello.version, "handed_over");
+    }
+
+    /// Keys that are written nowhere.
+    fn random_keys(&self) -> Vec<(String, Vec<u8>)> {
+        let snapshot = self.roster().snapshot();
+        let random = snapshot.config.routes.iter().filter_map(|route| {
+            let sticky = route.sticky.as_ref().filter(|sticky| sticky.is_key_random)?;
+            Some((route.route.name.to_string(), sticky.key.to_vec()))
+        });
+        random.collect()
+    }
+}
