@@ -35,6 +35,8 @@ pub(crate) enum Admission<'v> {
         /// `Location`.
         location: Vec<u8>,
     },
+    /// The answer to an OPTIONS that may go no further.
+    Options,
     /// A fixed answer of a route.
     Respond {
         /// Place of the route.
@@ -61,6 +63,13 @@ pub(crate) fn admit<'v>(
     find_client(exchange, listener, peer);
     if !is_allowed(exchange.client, &listener.allow, &listener.deny) {
         return Admission::Refuse(Outcome::Forbidden);
+    }
+    if exchange.head.method == Method::Options {
+        match max_forwards(exchange) {
+            Err(outcome) => return Admission::Refuse(outcome),
+            Ok(Some(0)) => return Admission::Options,
+            Ok(_) => {}
+        }
     }
     if let Some(port) = listener.redirect_to_https {
         return redirect(exchange, &Location::Https { port }, 308);
@@ -104,6 +113,20 @@ fn find_route(view: &View, exchange: &Exchange, listener: &ListenerConfig) -> Op
         client: exchange.client,
         fields: &FieldsOf(exchange),
     })
+}
+
+/// How many more hops an OPTIONS may go, if it says (RFC 9110 §7.6.2): a recipient must look at
+/// it for that method and TRACE alone, and TRACE goes nowhere. More than 255 is 255.
+pub(crate) fn max_forwards(exchange: &Exchange) -> Result<Option<u8>, Outcome> {
+    let mut lines = exchange.head.fields.iter().filter(|line| line.known == Known::MaxForwards);
+    let Some(line) = lines.next() else { return Ok(None) };
+    let digits = exchange.text(line.value);
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    if !is_number || lines.next().is_some() {
+        return Err(Outcome::BadRequest);
+    }
+    let add = |sum: u8, digit: &u8| sum.saturating_mul(10).saturating_add(digit - b'0');
+    Ok(Some(digits.iter().fold(0, add)))
 }
 
 /// Brings path and host into their normal forms; `None` if either has none.

@@ -3,10 +3,11 @@
 
 use std::net::IpAddr;
 
-use crate::answer::{copy_lines, push_field};
+use crate::admission::max_forwards;
+use crate::answer::{copy_lines, push_decimal, push_field};
 use crate::config::{ForwardedStyle, ListenerConfig, Rewrite, RouteConfig};
 use crate::exchange::Exchange;
-use crate::http1::{Framing, Known};
+use crate::http1::{Framing, Known, Method};
 
 /// Fixed for a generation: what every forwarded head needs besides the request.
 pub(crate) struct Forwarding<'a> {
@@ -33,6 +34,9 @@ impl Forwarding<'_> {
             out.extend_from_slice(self.via);
         }
         self.write_ids(exchange, &mut out);
+        if exchange.head.method == Method::Options {
+            write_max_forwards(exchange, &mut out);
+        }
         self.write_connection(exchange, &mut out);
         self.route.request_headers.write(&mut out);
         out.extend_from_slice(b"\r\n");
@@ -73,17 +77,19 @@ impl Forwarding<'_> {
     fn write_passed_fields(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         let edits = &self.route.request_headers;
         let edited = !edits.is_empty();
+        let method = exchange.head.method;
         copy_lines(&exchange.bytes, &exchange.head.fields, out, |line| {
             line.hop
-                || self.is_ours(line.known, exchange.is_trusted)
+                || self.is_ours(line.known, method, exchange.is_trusted)
                 || (edited && edits.replaces(exchange.text(line.name)))
         });
     }
 
     /// Fields that we write ourselves, or that nobody but a trusted proxy may write.
-    fn is_ours(&self, known: Known, is_trusted: bool) -> bool {
+    fn is_ours(&self, known: Known, method: Method, is_trusted: bool) -> bool {
         match known {
             Known::Host | Known::XRequestId => true,
+            Known::MaxForwards => method == Method::Options,
             Known::XForwardedFor | Known::XForwardedProto | Known::XForwardedHost => {
                 !is_trusted || self.writes_x_forwarded()
             }
@@ -231,6 +237,15 @@ fn write_path(path: &[u8], out: &mut Vec<u8>) {
                 out.extend_from_slice(&[b'%', HEX[high], HEX[low]]);
             }
         }
+    }
+}
+
+/// One hop less (RFC 9110 §7.6.2). What may go no further was answered before.
+fn write_max_forwards(exchange: &Exchange, out: &mut Vec<u8>) {
+    if let Ok(Some(hops @ 1..)) = max_forwards(exchange) {
+        out.extend_from_slice(b"max-forwards: ");
+        push_decimal(out, u64::from(hops - 1));
+        out.extend_from_slice(b"\r\n");
     }
 }
 

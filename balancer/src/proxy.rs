@@ -69,6 +69,11 @@ pub(crate) async fn serve<F: Front>(
             let route = &view.snapshot.config.routes[route];
             respond(worker, front, exchange, timer, route).await
         }
+        Admission::Options => {
+            let fields = [("allow", ALLOW.as_bytes())];
+            let own = Own { status: 200, fields: &fields, edits: None, body: b"" };
+            own.send(worker, front, exchange, timer).await
+        }
         Admission::Refuse(outcome) => outcome,
     };
     exchange.record.outcome = outcome;

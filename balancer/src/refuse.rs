@@ -37,6 +37,8 @@ impl Outcome {
         matches!(
             self,
             Outcome::BadRequest
+                // A client that is sure of its tunnel may have sent into it what others wrote.
+                | Outcome::MethodRefused
                 | Outcome::RequestTimeout
                 | Outcome::UriTooLong
                 | Outcome::ExpectationFailed

@@ -91,14 +91,21 @@ impl Http1Front {
             let before = window.len();
             match self.wire.poll_more(cx, window, room) {
                 Poll::Ready(Ok(1..)) => {
+                    let came = &window.data()[before..];
+                    // A CR too, else what ends its lines with that alone would never be looked at.
                     look = window.len() >= limits.max_head
-                        || memchr::memchr(b'\n', &window.data()[before..]).is_some();
+                        || memchr::memchr(b'\n', came).is_some()
+                        || memchr::memchr(b'\r', came).is_some();
                 }
                 Poll::Ready(Ok(0) | Err(_)) if window.is_empty() => {
                     return Poll::Ready(HeadRead::Closed);
                 }
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(HeadRead::Cut),
                 Poll::Pending => {
+                    // Looked at line by line, another protocol would wait for a limit in time.
+                    if !self.partial && window.data().first().is_some_and(begins_no_request) {
+                        return Poll::Ready(HeadRead::Malformed(Malformed::Method));
+                    }
                     self.partial = !window.is_empty();
                     self.wire.stash(window.data());
                     return Poll::Pending;
@@ -153,6 +160,11 @@ impl Http1Front {
         window.clear();
         Ok(())
     }
+}
+
+/// What no method and no empty line begins with: a TLS hello, say.
+fn begins_no_request(byte: &u8) -> bool {
+    !byte.is_ascii_graphic() && !matches!(byte, b'\r' | b'\n')
 }
 
 impl Front for Http1Front {
