@@ -130,6 +130,11 @@ impl TestClient {
         self.response(false).await.map_err(|(fault, _)| fault)
     }
 
+    /// The same for the answer to a HEAD request.
+    pub async fn try_read_head_response(&mut self) -> Result<Response, Fault> {
+        self.response(true).await.map_err(|(fault, _)| fault)
+    }
+
     /// An answer that is expected to be cut: what came of it, and how it ended.
     #[track_caller]
     pub fn read_cut_response(&mut self) -> impl Future<Output = (Response, Fault)> {

@@ -9,6 +9,8 @@
 //! | [`TestDoor`]            | the program itself, with the configuration of the test          |
 //! | [`TestCloud`](cloud::TestCloud) | an AWS on loopback, with faults and a ledger          |
 //! | [`Operator`](operator::Operator) | asks and orders over the admin socket                  |
+//! | [`Recorder`]            | keeps every byte it gets and judges none of them                |
+//! | [`corpus`], [`readings`] | messages as data, and how different readers take them          |
 //! | [`crowd`](crowd::crowd)  | many requests over a few connections, and what came back        |
 //! | [`Load`](load::Load)    | as many requests as are answered, and what failed               |
 //! | [`Steady`](steady::Steady) | so many requests a second, and how each went                 |
@@ -25,12 +27,15 @@
 pub mod backend;
 pub mod client;
 pub mod cloud;
+pub mod corpus;
 pub mod crowd;
 pub mod door;
 pub mod drill;
 pub mod load;
 pub mod mixed;
 pub mod operator;
+pub mod readings;
+pub mod recorder;
 pub mod scrape;
 pub mod steady;
 pub mod tidy;
@@ -46,6 +51,7 @@ pub use backend::record::Received;
 pub use backend::{Death, TestBackend};
 pub use client::{End, Response, TestClient};
 pub use door::TestDoor;
+pub use recorder::Recorder;
 
 /// How long an event may take that is expected at once. A hundred times what an idle machine
 /// needs, because tests run beside compilers.
