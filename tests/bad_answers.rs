@@ -1,92 +1,167 @@
 //! What a backend may get wrong: the client is told so, or its copy is visibly cut, and nothing of
 //! it reaches anybody else.
 
+use std::path::Path;
+
 use tests::backend::answer::Step;
+use tests::corpus::{self, Case};
 use tests::door::one_pool;
-use tests::{Answer, TestBackend, TestDoor};
+use tests::wire::{Fault, Framing};
+use tests::{Answer, CEILING, Response, TestBackend, TestClient, TestDoor};
 
 const WORKERS: [usize; 2] = [1, 4];
 const OK: &str = "HTTP/1.1 200 OK\r\n";
 
-/// What is wrong, and the bytes.
-fn bad_answers() -> Vec<(&'static str, String)> {
-    let with = |line: &str| format!("{OK}{line}\r\n\r\n");
-    let many = "A: b\r\n".repeat(201);
-    vec![
-        ("two lengths", with("Content-Length: 3\r\nContent-Length: 4")),
-        ("one length twice", with("Content-Length: 3\r\nContent-Length: 3")),
-        ("a list of lengths", with("Content-Length: 3, 3")),
-        ("a signed length", with("Content-Length: +3")),
-        ("a negative length", with("Content-Length: -3")),
-        ("a length in words", with("Content-Length: three")),
-        ("an empty length", with("Content-Length: ")),
-        ("a length without end", with("Content-Length: 99999999999999999999")),
-        ("length and chunks", with("Content-Length: 3\r\nTransfer-Encoding: chunked")),
-        ("chunks and length", with("Transfer-Encoding: chunked\r\nContent-Length: 3")),
-        ("chunks twice", with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked")),
-        ("chunks in chunks", with("Transfer-Encoding: chunked, chunked")),
-        ("another coding", with("Transfer-Encoding: gzip")),
-        ("a coding nobody knows", with("Transfer-Encoding: xchunked")),
-        ("a disguised length", with("Content_Length: 3")),
-        ("chunks of HTTP/1.0", with("Transfer-Encoding: chunked").replace("1.1", "1.0")),
-        ("a bad chunk", with("Transfer-Encoding: chunked") + "zz\r\nabc\r\n0\r\n\r\n"),
-        ("a signed chunk", with("Transfer-Encoding: chunked") + "-1\r\nabc\r\n0\r\n\r\n"),
-        ("an endless chunk", with("Transfer-Encoding: chunked") + "11111111111111111\r\n"),
-        ("HTTP/0.9", "<html>hello</html>\r\n\r\n".into()),
-        ("another protocol", "SSH-2.0-OpenSSH_9.2\r\n\r\n".into()),
-        ("HTTP/2", "HTTP/2.0 200 OK\r\n\r\n".into()),
-        ("HTTP/1.2", "HTTP/1.2 200 OK\r\n\r\n".into()),
-        ("a version in small letters", "http/1.1 200 OK\r\n\r\n".into()),
-        ("a line before", format!("\r\n{OK}Content-Length: 0\r\n\r\n")),
-        ("a short status", "HTTP/1.1 20 OK\r\n\r\n".into()),
-        ("a long status", "HTTP/1.1 2000 OK\r\n\r\n".into()),
-        ("a status of letters", "HTTP/1.1 2xx OK\r\n\r\n".into()),
-        ("status 099", "HTTP/1.1 099 OK\r\n\r\n".into()),
-        ("status 600", "HTTP/1.1 600 OK\r\n\r\n".into()),
-        ("no colon", with("Server")),
-        ("no name", with(": a")),
-        ("a space before the colon", with("Content-Length : 0")),
-        ("a space before the name", with(" Server: a")),
-        ("a folded line", with("Server: a\r\n b")),
-        ("a NUL", with("Server: a\0b")),
-        ("a bare CR", with("Server: a\rb")),
-        ("bare line feeds", with("Content-Length: 0").replace("\r\n", "\n")),
-        (
-            "a 101 that nobody asked for",
-            "HTTP/1.1 101 Hi\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n".into(),
-        ),
-        ("a 101 to nothing", "HTTP/1.1 101 Hi\r\n\r\n".into()),
-        ("interim answers without end", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50)),
-        ("a giant head", with(&format!("Server: {}", "s".repeat(70_000)))),
-        ("a head without end", format!("{OK}Server: {}", "s".repeat(70_000))),
-        ("too many fields", format!("{OK}{many}\r\n")),
-    ]
+/// Reached soon, by a backend that says nothing more.
+const SOON: &str = "timeouts = { first_byte = \"250ms\", idle_stream = \"250ms\" }\n";
+
+/// The cases of the files of `fixtures/answers` that are named, or of the others.
+fn cases(of_slow: bool) -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/answers");
+    let mut cases = corpus::read_folder(&folder);
+    assert!(cases.len() >= 130, "{}", cases.len());
+    cases.retain(|case| case.place.starts_with("slow.txt") == of_slow);
+    cases
 }
 
 #[tokio::test]
-async fn a_bad_answer_becomes_one_clean_502() {
+async fn a_bad_answer_becomes_one_clean_refusal_or_a_visible_cut() {
+    let log = "[observe]\naccess_log = { to = \"stdout\" }\n";
+    let door = check(&cases(false), log, None).await;
+    for word in ["bad_response", "backend_reset", "answer_cut"] {
+        door.logged(&format!("\"outcome\":\"{word}\"")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_falls_silent_is_given_up_when_its_limit_is_reached() {
+    check(&cases(true), SOON, Some(Step::Hold)).await;
+}
+
+/// Asks for each answer in every way that makes a difference; the door with most workers.
+async fn check(cases: &[Case], end: &str, then: Option<Step>) -> TestDoor {
+    let mut failures = Vec::new();
+    let mut doors = Vec::new();
     for workers in WORKERS {
         let red = TestBackend::start("red").await;
-        let log = "[observe]\naccess_log = { to = \"stdout\" }\n";
-        let door = TestDoor::checked(&(one_pool(&[&red], workers) + log), &[&red]).await;
-        let mut client = door.client().await;
-        for (what, bytes) in bad_answers() {
-            for method in ["GET", "POST"] {
-                let sent = red.request_count();
-                red.answer_next(Answer::bytes([bytes.as_bytes()]));
-                let response =
-                    client.request(format!("{method} / HTTP/1.1\r\nHost: x\r\n\r\n")).await;
-                assert_eq!(response.status, 502, "{what}");
-                assert!(response.text().contains("bad_response"), "{what}: {}", response.text());
-                let connection = red.request(sent).connection;
-                red.closed(connection).await;
-                // It is asked once, and the client's connection goes on in step.
-                assert_eq!(red.request_count(), sent + 1, "{what}");
-                assert_eq!(client.get("/").await.text(), "red", "after {what}");
+        let door = TestDoor::checked(&(one_pool(&[&red], workers) + end), &[&red]).await;
+        for case in cases {
+            for ask in asks(case) {
+                let then = case.keys.get("end").map(|end| step(end)).or(then.clone());
+                if let Err(why) = run(&door, &red, case, ask, then).await {
+                    failures.push(format!("{} ({}, {ask:?}): {why}", case.place, case.name));
+                }
             }
         }
-        door.logged("\"outcome\":\"bad_response\"").await;
+        doors.push(door);
     }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    doors.pop().expect("there is one")
+}
+
+/// How an answer is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ask {
+    method: &'static str,
+    version: &'static str,
+    /// The body comes once the client has the head.
+    is_late: bool,
+}
+
+fn asks(case: &Case) -> Vec<Ask> {
+    let ask = |method, version, is_late| Ask { method, version, is_late };
+    if case.keys.get("to").is_some_and(|method| method == "HEAD") {
+        return vec![ask("HEAD", "1.1", false)];
+    }
+    // A GET that has reached nobody may be sent again.
+    let mut all = vec![ask("POST", "1.1", false)];
+    if !case.answer.ends_with("backend_reset") {
+        all.extend([ask("GET", "1.1", false), ask("GET", "1.0", false)]);
+    }
+    if case.keys.contains_key("late") {
+        all.extend([ask("GET", "1.1", true), ask("GET", "1.0", true)]);
+    }
+    all
+}
+
+fn step(end: &str) -> Step {
+    if end == "reset" { Step::Reset } else { Step::Close }
+}
+
+async fn run(
+    door: &TestDoor,
+    red: &TestBackend,
+    case: &Case,
+    ask: Ask,
+    then: Option<Step>,
+) -> Result<(), String> {
+    let sent = red.request_count();
+    red.answer_next(script(case, ask, then));
+    let mut client = door.client().await;
+    let Ask { method, version, is_late } = ask;
+    client.send(format!("{method} / HTTP/{version}\r\nHost: x\r\n\r\n")).await;
+    if is_late {
+        let head = client.read_head().await;
+        red.release();
+        let framing = head.framing().map_err(|fault| format!("{fault:?}"))?;
+        client.read_cut_body(framing.unwrap_or(Framing::UntilClose)).await;
+    } else {
+        judge(&mut client, case, method == "HEAD").await?;
+    }
+    let connection = red.request(sent).connection;
+    red.closed(connection).await;
+    if red.request_count() != sent + 1 {
+        return Err("it was asked more than once".to_owned());
+    }
+    // Nobody else gets anything of it.
+    match door.client().await.get("/").await.text() {
+        text if text == "red" => Ok(()),
+        text => Err(format!("the next one got {text}")),
+    }
+}
+
+fn script(case: &Case, ask: Ask, then: Option<Step>) -> Answer {
+    let mut steps = vec![Step::ReadBody];
+    let head = case.sent.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
+    if ask.is_late {
+        steps.extend([Step::Write(case.sent[..head].to_vec()), Step::Hold]);
+        steps.push(Step::Write(case.sent[head..].to_vec()));
+    } else {
+        steps.push(Step::Write(case.sent.clone()));
+    }
+    steps.extend(then);
+    Answer::steps(steps)
+}
+
+/// Whether the client has got what it shall get.
+async fn judge(client: &mut TestClient, case: &Case, is_head: bool) -> Result<(), String> {
+    let read = tokio::time::timeout(CEILING, client.response(is_head)).await;
+    let read = read.map_err(|_| "nothing for too long")?;
+    if case.answer == "cut" {
+        return match read {
+            Err((Fault::Closed | Fault::Reset, _)) => Ok(()),
+            // Nothing was out yet.
+            Ok(response) if matches!(response.status, 502 | 504) => Ok(()),
+            other => Err(format!("{other:?} instead of a cut")),
+        };
+    }
+    let response = read.map_err(|(fault, _)| format!("{fault:?} instead of {}", case.answer))?;
+    let (status, word) = case.answer.split_once(' ').unwrap_or((case.answer.as_str(), ""));
+    let is_right = response.status.to_string() == status && says(&response, word);
+    let is_passed = case.passed.is_empty() || response.body.bytes() == case.passed;
+    let forbidden = case.keys.get("lacks").map_or("evil", String::as_str);
+    if is_right && is_passed && !everything(&response).contains(forbidden) {
+        return Ok(());
+    }
+    Err(format!("{} instead of {}", everything(&response), case.answer))
+}
+
+fn says(response: &Response, word: &str) -> bool {
+    word.is_empty() || response.text().contains(word)
+}
+
+fn everything(response: &Response) -> String {
+    format!("{}{}{:?}", response.head.text(), response.text(), response.body.trailers)
 }
 
 #[tokio::test]

@@ -227,7 +227,10 @@ impl TestClient {
     }
 
     /// The answer, or the fault with what had come of the answer if its head had.
-    async fn response(
+    ///
+    /// # Errors
+    /// It did not come whole.
+    pub async fn response(
         &mut self,
         to_head: bool,
     ) -> Result<Response, (Fault, Option<Box<Response>>)> {
