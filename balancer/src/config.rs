@@ -69,6 +69,8 @@ pub struct ListenerConfig {
     pub max_body: Option<u64>,
     /// Peers whose `X-Forwarded-*`, `Forwarded`, `traceparent` and request id are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Peers that begin each connection with a PROXY protocol header, which names the client.
+    pub proxy_protocol: Vec<IpNet>,
     /// Which forwarding fields backends get.
     pub forwarded: ForwardedStyle,
     /// How paths become their normal form.

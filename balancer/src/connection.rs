@@ -16,13 +16,18 @@ use crate::socket::Socket;
 use crate::timer::Timer;
 use crate::wire::Wire;
 use crate::worker::{Open, Worker};
+use introduction::{Introduction, introduce};
+
+mod introduction;
 
 /// Who has connected.
 pub(crate) struct Client {
     /// Place of the listener in the configuration.
     pub(crate) listener: u16,
-    /// The other end.
+    /// The other end, or whom a trusted proxy speaks for.
     pub(crate) peer: IpAddr,
+    /// Whether it is a trusted proxy, which has to say first whom it speaks for.
+    pub(crate) is_proxy: bool,
     /// `None`: the listener is full, and this connection gets an answer that says so.
     pub(crate) place: Option<Place>,
 }
@@ -46,7 +51,12 @@ enum Arrival {
 }
 
 /// Talks to one client to the end.
-pub(crate) async fn converse(worker: Rc<Worker>, stream: TcpStream, client: Client, _open: Open) {
+pub(crate) async fn converse(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    mut client: Client,
+    _open: Open,
+) {
     let mut front = Http1Front::new(Wire::new(Socket::plain(stream)));
     let timer = worker.timers.timer();
     std::future::poll_fn(|cx| {
@@ -54,7 +64,17 @@ pub(crate) async fn converse(worker: Rc<Worker>, stream: TcpStream, client: Clie
         Poll::Ready(())
     })
     .await;
-    if talk(&worker, &mut front, &timer, &client).await && !front.is_cut() {
+    let introduction = match client.is_proxy {
+        // Boxed: it is rare, and an idle client would own the room for it.
+        true => Box::pin(introduce(&worker, &mut front, &timer, &mut client)).await,
+        false => Introduction::Made,
+    };
+    let may_be_sending = match introduction {
+        Introduction::Made => talk(&worker, &mut front, &timer, &client).await,
+        Introduction::Refused => true,
+        Introduction::Missed => false,
+    };
+    if may_be_sending && !front.is_cut() {
         linger(&worker, &mut front, &timer).await;
     }
 }

@@ -33,6 +33,7 @@ pub mod load;
 pub mod outcome;
 mod owed;
 mod proxy;
+mod proxy_protocol;
 pub mod queue;
 mod record;
 mod refuse;

@@ -14,6 +14,7 @@ use rustix::net::SocketFlags;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
+use crate::admission::is_in;
 use crate::connection::{self, Client};
 use crate::sockets::BACKLOG;
 use crate::worker::Worker;
@@ -50,26 +51,18 @@ impl Limits {
 
     /// A place for a connection from `ip`, or none.
     pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+        // Dropped on refusal, which gives the place back.
+        let mut place = self.admit_anybody()?;
+        place.count(ip).then_some(place)
+    }
+
+    /// A place for a connection of which only a trusted proxy knows whose it is.
+    pub(crate) fn admit_anybody(self: &Arc<Self>) -> Option<Place> {
         let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
             (open < self.max_connections.load(Ordering::Relaxed)).then_some(open + 1)
         });
         taken.ok()?;
-        // Dropped on refusal below, which gives the place back.
-        let mut place = Place { limits: Arc::clone(self), counted: None };
-        let max = self.max_per_address.load(Ordering::Relaxed);
-        if max == u32::MAX {
-            return Some(place);
-        }
-        let block = block_of(ip);
-        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = by_address.entry(block).or_default();
-        if *count >= max {
-            drop(by_address);
-            return None;
-        }
-        *count += 1;
-        place.counted = Some(block);
-        Some(place)
+        Some(Place { limits: Arc::clone(self), counted: None })
     }
 }
 
@@ -85,6 +78,26 @@ fn block_of(ip: IpAddr) -> IpAddr {
 pub(crate) struct Place {
     limits: Arc<Limits>,
     counted: Option<IpAddr>,
+}
+
+impl Place {
+    /// Counts the connection as one from `ip`, once; false if there are enough of those.
+    pub(crate) fn count(&mut self, ip: IpAddr) -> bool {
+        let max = self.limits.max_per_address.load(Ordering::Relaxed);
+        if max == u32::MAX || self.counted.is_some() {
+            return true;
+        }
+        let block = block_of(ip);
+        let by_address = self.limits.by_address.lock();
+        let mut by_address = by_address.unwrap_or_else(PoisonError::into_inner);
+        let count = by_address.entry(block).or_default();
+        if *count >= max {
+            return false;
+        }
+        *count += 1;
+        self.counted = Some(block);
+        true
+    }
 }
 
 impl Drop for Place {
@@ -180,11 +193,12 @@ impl Listener {
     }
 
     fn welcome(&self, worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-        let client = Client {
-            listener: self.limits.place,
-            peer: peer.ip().to_canonical(),
-            place: self.limits.admit(peer.ip()),
-        };
+        let ip = peer.ip().to_canonical();
+        let view = worker.view();
+        let config = view.snapshot.config.listeners.get(usize::from(self.limits.place));
+        let is_proxy = config.is_some_and(|config| is_in(ip, &config.proxy_protocol));
+        let place = if is_proxy { self.limits.admit_anybody() } else { self.limits.admit(ip) };
+        let client = Client { listener: self.limits.place, peer: ip, is_proxy, place };
         let refused = client.place.is_none().then(|| Refused::admit(worker));
         if matches!(refused, Some(None)) {
             return;

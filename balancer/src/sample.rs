@@ -41,6 +41,7 @@ fn listener() -> ListenerConfig {
         max_uri: 8 << 10,
         max_body: None,
         trusted_proxies: Vec::new(),
+        proxy_protocol: Vec::new(),
         forwarded: ForwardedStyle::XForwarded,
         path_rules: PathRules::default(),
         request_head_timeout: Duration::from_secs(5),

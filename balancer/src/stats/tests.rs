@@ -265,6 +265,7 @@ fn listener(name: &str) -> ListenerConfig {
         max_uri: 8_192,
         max_body: None,
         trusted_proxies: Vec::new(),
+        proxy_protocol: Vec::new(),
         forwarded: ForwardedStyle::Off,
         path_rules: PathRules::default(),
         request_head_timeout: Duration::from_secs(10),

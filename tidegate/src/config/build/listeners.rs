@@ -73,6 +73,7 @@ fn listener(
         max_uri: bytes(view.size("max_uri")),
         max_body: view.size("max_body"),
         trusted_proxies: view.texts("trusted_proxies", |text| net::cidr(text).ok()),
+        proxy_protocol: view.view("proxy_protocol").texts("from", |text| net::cidr(text).ok()),
         forwarded: forwarded(view.text("forwarded")),
         path_rules: PathRules {
             merge_slashes: paths.flag("merge_slashes"),

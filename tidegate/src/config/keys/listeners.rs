@@ -72,7 +72,12 @@ pub(crate) static LISTENER: Shape = Shape {
             Kind::Many(&Kind::Cidr),
             "Client addresses that get 403, whatever `allow` says.",
         ),
-        later("proxy_protocol", Kind::Table(&PROXY_PROTOCOL), "Who sends a PROXY protocol header."),
+        key(
+            "proxy_protocol",
+            Kind::Table(&PROXY_PROTOCOL),
+            "Who begins each connection with a PROXY protocol header, version 1 or 2.",
+        )
+        .or_else("nobody"),
         awaited(
             "tls",
             Kind::Table(&TLS),
@@ -113,7 +118,12 @@ static TIMEOUTS: Shape = Shape {
 };
 
 static PROXY_PROTOCOL: Shape = Shape {
-    keys: &[key("from", Kind::Many(&Kind::Cidr), "Peers that send the header.").required()],
+    keys: &[key(
+        "from",
+        Kind::Many(&Kind::Cidr),
+        "Peers that must send the header. From others it is a malformed request.",
+    )
+    .required()],
 };
 
 static TLS: Shape = Shape {
