@@ -6,6 +6,8 @@ KIT    := --manifest-path tests/bench/kit/Cargo.toml
 RATES  := tiny,log,workers,16k,1m,churn,rate
 
 .PHONY: help build check test demo bench bench-quick gates memory flat reloads failover pressure drills kit
+.PHONY: help build check test demo bench bench-quick gates memory flat reloads failover hostile \
+	fuzz drills kit
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,6 +48,7 @@ flat: build ## ten minutes of load that nobody scrapes: the memory stays as it i
 # Drills want a machine to themselves for minutes, so CI does not run them. Streaming is the first;
 # drills that kill and upgrade a door under load join it as the door learns to survive them.
 drills: memory flat reloads failover pressure ## what is proved only under load
+drills: memory flat reloads failover hostile ## what is proved only under load
 
 reloads: ## a hundred reloads and twenty changes of `workers` under load
 	TIDEGATE_DRILL=1 $(CARGO) test --locked -p tests --test reload
@@ -60,6 +63,13 @@ failover: ## backends that die, hang, restart and close their connections, under
 
 pressure: ## ten thousand clients at once against caps of every size
 	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test pressure
+hostile: ## thousands of clients that mean no good, and 10 GiB each way
+	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test hostile -- --test-threads=1
+
+FUZZ_SECONDS ?= 600
+
+fuzz: ## requests and answers that chance has made, through a running door: ten minutes
+	TIDEGATE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked -p tests --test mutations
 
 # The kit is outside the workspace, so that nothing above reaches it.
 kit: ## lints and tests of the benchmark itself

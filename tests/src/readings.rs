@@ -1,7 +1,7 @@
 //! How different readers take the same bytes.
 //!
 //! A request is smuggled where two parsers see two things. So what the door sends to a backend
-//! is read here by a strict reader, by `httparse`, and by readers that each have one of the bad
+//! is read here by `httparse`, which refuses much, and by readers that each have one of the bad
 //! habits that servers have had; and all of them must see the same requests.
 
 /// A request as a reader takes it.
@@ -63,7 +63,10 @@ impl Habit {
     ];
 }
 
-/// The requests that all readers see in the bytes of a connection, or what they disagree on.
+/// The requests that all readers see in the bytes of a connection.
+///
+/// # Errors
+/// What they disagree on.
 pub fn agreed(bytes: &[u8]) -> Result<Vec<Reading>, String> {
     let plain = read(bytes, Habit::None);
     for habit in Habit::ALL {
@@ -96,19 +99,18 @@ pub fn read(bytes: &[u8], habit: Habit) -> Vec<Reading> {
 fn strictly(bytes: &[u8], expected: &[Reading]) -> Result<(), String> {
     let mut rest = bytes;
     for reading in expected {
+        while let Some(after) = rest.strip_prefix(b"\r\n") {
+            rest = after;
+        }
         let Some(end) = find(rest, b"\r\n\r\n") else { return Ok(()) };
-        let head =
-            crate::wire::Head::parse(&rest[..end + 4]).map_err(|fault| format!("{fault:?}"))?;
-        head.framing().map_err(|fault| format!("{fault:?}"))?;
         let mut fields = [httparse::EMPTY_HEADER; 256];
         let mut request = httparse::Request::new(&mut fields);
         let parsed = request.parse(rest).map_err(|error| format!("httparse: {error}"))?;
         if parsed != httparse::Status::Complete(end + 4)
             || request.method != Some(&reading.method)
             || request.path != Some(&reading.target)
-            || request.version != Some(1)
-            || request.headers.len() != head.fields.len()
-            || reading.hosts.len() != 1
+            || reading.hosts.len() > 1
+            || (reading.hosts.is_empty() && request.version != Some(0))
         {
             return Err(format!("httparse reads {request:?} where others read {reading:?}"));
         }

@@ -72,6 +72,17 @@ impl Recorder {
         })
     }
 
+    /// The same, apart by connection, without those on which nothing has come.
+    pub fn streams_since(&self, mark: &Mark) -> Vec<Vec<u8>> {
+        let from = |at: usize| mark.0.get(at).copied().unwrap_or(0);
+        let mut new = self.shared.read(|streams| {
+            let rest = streams.iter().enumerate().map(|(at, bytes)| bytes[from(at)..].to_vec());
+            rest.collect::<Vec<_>>()
+        });
+        new.retain(|bytes| !bytes.is_empty());
+        new
+    }
+
     /// Waits until at least so many bytes have come since.
     #[track_caller]
     pub fn receives(&self, mark: &Mark, count: usize, limit: Duration) -> impl Future<Output = ()> {
