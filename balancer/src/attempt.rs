@@ -12,6 +12,7 @@ use crate::config::{ListenerConfig, RouteConfig};
 use crate::exchange::Exchange;
 use crate::forward::Forwarding;
 use crate::front::Front;
+use crate::listener::is_exhausted;
 use crate::outcome::Outcome;
 use crate::owed::Owed;
 use crate::relay::{Broken, Deadlines, Down, Ended, LOOK_AFTER, Relay, Up};
@@ -183,7 +184,7 @@ impl Passage<'_> {
         let Deadlines { first_byte, total, .. } = self.deadlines(exchange);
         self.timer.set_at(limit.min(first_byte).min(total));
         // Boxed: connections are rare, and what an idle client owns includes the room for this.
-        let connecting = Box::pin(Upstream::connect(&lease.0, timers.now()));
+        let connecting = Box::pin(self.open(lease));
         let mut connecting = pin!(connecting);
         let mut was_late = false;
         let connected = std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
@@ -227,6 +228,17 @@ impl Passage<'_> {
             _ => Again::Never,
         };
         Err(Failed { outcome, next: Next::Maybe(again) })
+    }
+
+    /// A new connection; if there is nothing left for one, instead of those that nobody uses.
+    async fn open(&self, lease: &Lease) -> std::io::Result<Upstream> {
+        match Upstream::connect(&lease.0, self.worker.timers.now()).await {
+            Err(error) if is_exhausted(&error) => {
+                self.worker.make_room();
+                Upstream::connect(&lease.0, self.worker.timers.now()).await
+            }
+            done => done,
+        }
     }
 
     /// A session that is not bound to this backend yet is bound by the answer.
@@ -342,10 +354,7 @@ fn given_up(exchange: &mut Exchange, next: Lease) -> Failed {
 
 /// Whose fault it is that there is no connection.
 fn connect_fault(error: &std::io::Error) -> BackendFault {
-    use rustix::io::Errno;
-    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
-    let is_ours = ours.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
-    if is_ours { BackendFault::DoorExhausted } else { BackendFault::ConnectFailed }
+    if is_exhausted(error) { BackendFault::DoorExhausted } else { BackendFault::ConnectFailed }
 }
 
 /// The outcome and whose fault it is.

@@ -90,6 +90,7 @@ impl Door {
             snapshot: roster.published(),
             registry: Registry::new(),
             refused_per_worker: AtomicU32::new(capacity.refused_per_worker),
+            exhaustions: AtomicU32::new(0),
         });
         let mut crew = Crew::default();
         let dealt = places.deal(&sockets, workers);

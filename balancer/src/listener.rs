@@ -250,6 +250,8 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: AsyncFd<Rc<Listener>>) {
             Ok(Ok((stream, peer))) => socket.get_ref().welcome(&worker, stream, peer),
             Ok(Err(error)) => {
                 if is_exhausted(&error) {
+                    // Connections to backends that nobody uses are worth less than a client.
+                    worker.make_room();
                     if worker.gate.may_warn(Instant::now()) {
                         tracing::warn!(%error, "no descriptor or memory left for a new connection");
                     }
@@ -270,10 +272,12 @@ fn accept_one(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((stream.into(), peer))
 }
 
-fn is_exhausted(error: &io::Error) -> bool {
+/// Whether there is no descriptor, memory or port left: the other side has no part in it.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let code = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+    let is_full = matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM));
+    is_full || code == Some(Errno::ADDRNOTAVAIL)
 }
 
 #[cfg(test)]

@@ -23,10 +23,12 @@ pub enum Stage {
     Now,
 }
 
-/// Read by every worker; written by the roster (`snapshot`) and the door only.
+/// Read by every worker; written by the roster (`snapshot`) and the door, and `exhaustions` by workers.
 pub(crate) struct Shared {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) registry: Arc<Registry>,
     /// Connections beyond a limit that one worker keeps at once, to tell them so.
     pub(crate) refused_per_worker: AtomicU32,
+    /// How often a worker has had no descriptor left: what the others keep idle may be in its way.
+    pub(crate) exhaustions: AtomicU32,
 }

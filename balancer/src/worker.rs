@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arc_swap::{ArcSwap, Cache};
 use policies::rng::Rng;
@@ -116,6 +117,20 @@ impl Worker {
         }
         self.view.replace(Rc::clone(&view));
         view
+    }
+
+    /// No descriptor is left: closes connections to backends that no request uses, and has the other
+    /// workers do so within a second.
+    #[cold]
+    pub(crate) fn make_room(&self) {
+        self.shared.exhaustions.fetch_add(1, Ordering::Relaxed);
+        self.close_idle();
+    }
+
+    fn close_idle(&self) {
+        for local in self.locals.borrow().values() {
+            local.close_idle();
+        }
     }
 
     /// What this worker knows of a backend, by the world as it is now.
@@ -372,8 +387,13 @@ impl Drop for Open {
 async fn keep_house(worker: Rc<Worker>) {
     let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut exhaustions = 0;
     loop {
         second.tick().await;
+        let now = worker.shared.exhaustions.load(Ordering::Relaxed);
+        if std::mem::replace(&mut exhaustions, now) != now {
+            worker.close_idle();
+        }
         worker.timers.read_clock();
         let now = worker.timers.now();
         let view = worker.view();

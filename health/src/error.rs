@@ -4,13 +4,16 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// Why a probe did not pass. [`ProbeError::Late`] is the only one that is not evidence
-/// against the backend.
+/// Why a probe did not pass. [`ProbeError::is_void`] tells those that are no evidence against the
+/// backend.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// The backend's machine or port refused, or the network did.
     #[error("cannot connect; start the backend, or correct its address or `health.port`")]
     Connect(#[source] io::Error),
+    /// We have nothing left to connect with; the backend was not asked, and the probe is void.
+    #[error("no descriptor, port or memory left for a probe; raise the limit of open files")]
+    Exhausted(#[source] io::Error),
     /// The time of the whole probe ran out in this phase.
     #[error(
         "no {phase} within `{timeout:?}`; look at the backend's load, or raise `health.timeout`"
@@ -66,7 +69,16 @@ pub enum Phase {
 impl ProbeError {
     /// Whether the probe says nothing about the backend and must not be counted.
     pub fn is_void(&self) -> bool {
-        matches!(self, ProbeError::Late { .. })
+        matches!(self, ProbeError::Late { .. } | ProbeError::Exhausted(_))
+    }
+
+    /// For a connection that could not be made: by whose fault.
+    pub(crate) fn connecting(error: io::Error) -> ProbeError {
+        // Linux: EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL. None of them needs the other side.
+        match error.raw_os_error() {
+            Some(24 | 23 | 105 | 12 | 99) => ProbeError::Exhausted(error),
+            _ => ProbeError::Connect(error),
+        }
     }
 
     /// This error and its causes on one line, for a report and its log line.
@@ -102,6 +114,18 @@ mod tests {
             refused.reason(),
             "cannot connect; start the backend, or correct its address or `health.port`: refused"
         );
+    }
+
+    #[test]
+    fn want_of_descriptors_is_no_evidence_against_a_backend() {
+        let connecting = |errno| ProbeError::connecting(io::Error::from_raw_os_error(errno));
+        for ours in [24, 23, 105, 12, 99] {
+            assert!(connecting(ours).is_void(), "{ours}");
+        }
+        // Refused, timed out, unreachable.
+        for theirs in [111, 110, 113] {
+            assert!(!connecting(theirs).is_void(), "{theirs}");
+        }
     }
 
     #[test]

@@ -66,7 +66,8 @@ struct Expected<'a> {
 
 async fn connect(target: SocketAddr, deadline: &mut Deadline) -> Result<TcpStream, ProbeError> {
     let connecting = TcpStream::connect(target);
-    let stream = deadline.within(Phase::Connect, connecting).await?.map_err(ProbeError::Connect)?;
+    let stream =
+        deadline.within(Phase::Connect, connecting).await?.map_err(ProbeError::connecting)?;
     refuse_ourselves(stream, target).map_err(ProbeError::Connect)
 }
 

@@ -86,6 +86,7 @@ fn worker(config: DoorConfig) -> Rc<Worker> {
         snapshot: roster.published(),
         registry: Registry::new(),
         refused_per_worker: 1.into(),
+        exhaustions: 0.into(),
     };
     Worker::new(0, Arc::new(shared))
 }

@@ -92,6 +92,7 @@ mod tests {
             snapshot: roster.published(),
             registry: Registry::new(),
             refused_per_worker: 1.into(),
+            exhaustions: 0.into(),
         };
         Worker::new(0, Arc::new(shared))
     }

@@ -113,7 +113,7 @@ pub(super) async fn ask(target: Target, reports: Reports, rng: Rng) {
     let mut rounds = Rounds {
         judge: judge(config, *reports.last.borrow()),
         checks: Checks::of(&target.key),
-        is_late: false,
+        was_void: false,
         rng,
         target: &target,
     };
@@ -152,7 +152,7 @@ struct Rounds<'a> {
     checks: Checks,
     rng: Rng,
     /// Whether the last probe was void: one event per stall, not one per probe.
-    is_late: bool,
+    was_void: bool,
 }
 
 impl Rounds<'_> {
@@ -167,13 +167,17 @@ impl Rounds<'_> {
     /// The new verdict, if this result makes one.
     fn judge(&mut self, result: &Result<(), ProbeError>) -> Option<Verdict> {
         match result {
-            Err(late) if late.is_void() => {
+            Err(void) if void.is_void() => {
                 self.checks.void.increment(1);
-                if !self.is_late {
-                    let (pool, backend) = (&self.target.key.pool, &self.target.key.backend);
-                    tracing::warn!(%pool, %backend, error = late.reason(), "monitor_late");
+                let (pool, backend) = (&self.target.key.pool, &self.target.key.backend);
+                match void {
+                    _ if self.was_void => {}
+                    ProbeError::Exhausted(_) => {
+                        tracing::warn!(%pool, %backend, error = void.reason(), "monitor_exhausted");
+                    }
+                    _ => tracing::warn!(%pool, %backend, error = void.reason(), "monitor_late"),
                 }
-                self.is_late = true;
+                self.was_void = true;
                 return None;
             }
             Err(_) => self.checks.failed.increment(1),
@@ -182,7 +186,7 @@ impl Rounds<'_> {
                 self.target.pulse.beat();
             }
         }
-        self.is_late = false;
+        self.was_void = false;
         self.judge.observe(result.is_ok())
     }
 
