@@ -225,5 +225,5 @@ async fn a_backend_that_answers_before_it_is_asked_is_not_used() {
         let response = client.request(format!("{method} / HTTP/1.1\r\nHost: x\r\n\r\n")).await;
         assert_eq!(response.text(), "red");
     }
-    assert_eq!(red.connection_count(), 2);
+    assert!(red.requests()[1..].iter().all(|request| request.connection != 0));
 }
