@@ -32,7 +32,8 @@ pub struct PoolLoad {
     pub refused: u64,
     /// Requests that ended in the span, whenever they arrived.
     pub finished: u64,
-    /// Of the finished ones, from first to last byte together, in microseconds. A long request
+    /// Of the finished ones, from first to last byte together without the time in the queue, in
+    /// microseconds. A long request
     /// counts where it ends, not where it was served: over many requests that evens out, and
     /// `in_flight` shows it until then.
     pub service_us: u64,

@@ -225,6 +225,7 @@ impl Worker {
             bytes_out: record.bytes_out,
             total_us: u64::from(total_us),
             stream_from_us: record.stream_from_us,
+            queue_us: u64::from(record.queue_us.unwrap_or_default()),
         });
         if let Some(log) = self.log.borrow_mut().as_mut() {
             record::write(log, self, view, exchange, total_us);

@@ -38,7 +38,7 @@ use policies::scale::policy::ScalingPolicy;
 use policies::scale::{self, Decision, Hold, Memory, Now};
 
 use crate::look::{Action, Event, JournalState, Look};
-use crate::ports::{Abilities, LaunchRequest, Mark};
+use crate::ports::{Abilities, LaunchRequest, Mark, Order};
 
 mod book;
 mod boot;
@@ -53,8 +53,11 @@ use book::Book;
 pub use boot::{BootSettings, Boots};
 pub use shrink::Victim;
 
-/// A turn that comes later than this after the one before is not believed: three seconds.
-const LATE: Duration = Duration::from_secs(3);
+/// A turn that comes so many ticks after the one before is not believed.
+const LATE: u32 = 3;
+
+/// But less than this is never late: a busy machine is no reason to hold still.
+const NEVER_LATE: Duration = Duration::from_secs(3);
 
 /// Everything about one pool that the configuration says.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +68,8 @@ pub struct Settings {
     pub pool: PoolName,
     /// How many.
     pub policy: ScalingPolicy,
+    /// Between two turns.
+    pub tick: Duration,
     /// Whether it acts or only says what it would.
     pub mode: Mode,
     /// Pools that are filled before this one.
@@ -222,7 +227,7 @@ impl Controller {
         self.take_members(look, &mut turn);
 
         let sight = self.look_at(look);
-        let decision = if gap > LATE {
+        let decision = if gap > NEVER_LATE.max(self.settings.tick * LATE) {
             stay(&sight, Hold::LateTurn { after: gap })
         } else if !self.book.is_reconciled {
             stay(&sight, Hold::NotReconciled)
@@ -238,6 +243,7 @@ impl Controller {
             self.leave(look, &mut turn);
             self.repeat(look, &mut turn);
         }
+        self.expect(&mut turn);
         self.ask(look, &mut turn);
         Turn { decision, actions: turn.actions, events: turn.events, census: self.book.census() }
     }
@@ -260,6 +266,16 @@ impl Controller {
         }
     }
 
+    /// Requests may wait for those who are on the way; and where nobody serves for the first one,
+    /// because it is a request that starts it.
+    fn expect(&self, turn: &mut Draft) {
+        let census = self.book.census();
+        let is_awaited = census.open + census.booting > 0 || census.healthy == 0;
+        if self.settings.mode == Mode::Act && is_awaited {
+            self.order(turn, Order::Expect { within: EXPECTED });
+        }
+    }
+
     /// A list is asked for often while something is under way, and now and then otherwise.
     fn ask(&mut self, look: &Look, turn: &mut Draft) {
         let every = if self.book.is_busy() { LIST_BUSY } else { LIST_IDLE };
@@ -268,6 +284,9 @@ impl Controller {
         }
     }
 }
+
+/// What was said of those on the way holds for so long; it is said again each turn.
+const EXPECTED: Duration = Duration::from_secs(5);
 
 /// Between two lists while something is under way.
 const LIST_BUSY: Duration = Duration::from_secs(1);

@@ -92,6 +92,7 @@ impl Door {
                 };
                 seat.drains_since = None;
             }
+            Order::Expect { .. } => {}
             // Requests under way may finish; whoever terminates it has to have waited.
             Order::Remove { id } => drop(self.seats.remove(id)),
         }

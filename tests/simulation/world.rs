@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use policies::backend::{BackendId, PoolName};
 use policies::membership::Stage;
 use policies::rng::Rng;
 use policies::scale::Now;
 use policies::scale::policy::{Burst, ScalingPolicy};
 use scaler::controller::{
-    BootSettings, Census, Controller, Identity, Known, Mode, Past, Settings, Turn, Victim,
+    BootSettings, Census, Controller, Identity, Mode, Past, Settings, Turn, Victim,
 };
+use scaler::journal::record::{Record, TurnRecord};
+use scaler::ledger::Ledger;
 use scaler::look::{Action, Event, Fact, JournalState, Look};
-use scaler::ports::{Abilities, LaunchRequest, Mark, Offer, Order, Token};
+use scaler::ports::{Abilities, Mark, Offer, Order};
 
 use crate::cloud::{Cloud, LAG, Weather};
 use crate::door::Door;
@@ -67,9 +68,7 @@ pub(crate) struct Day {
 #[derive(Debug, Clone, Default)]
 struct Disk {
     installation: u64,
-    next_decision: u64,
-    open: BTreeMap<Token, (LaunchRequest, Timestamp)>,
-    live: BTreeMap<BackendId, Known>,
+    ledger: Ledger,
     is_new: bool,
 }
 
@@ -147,6 +146,7 @@ fn settings() -> Settings {
         site: "sim".into(),
         pool: pool(),
         policy,
+        tick: Duration::from_secs(1),
         mode: Mode::Act,
         before: Vec::new(),
         boot: BootSettings {
@@ -180,7 +180,7 @@ impl World {
     fn new(seed: u64, broken: Broken) -> World {
         let wall = "2026-11-20T00:00:00Z".parse().unwrap();
         let now = Now { wall, steady: START };
-        let disk = Disk { next_decision: 1, is_new: true, ..Disk::default() };
+        let disk = Disk { is_new: true, ..Disk::default() };
         World {
             rng: Rng::new(seed),
             broken,
@@ -345,7 +345,7 @@ impl World {
         }
         Look {
             now: self.now,
-            decision: self.disk.next_decision,
+            decision: self.disk.ledger.next_decision(),
             fleet,
             facts: self.facts(),
             journal: JournalState::Durable,
@@ -360,7 +360,7 @@ impl World {
             return Ok(false);
         }
         if self.broken != Broken::JournalOrder {
-            self.write(&out.actions, &out.events);
+            self.write(out);
         }
         for action in &out.actions {
             if is_killed(self, 300) {
@@ -373,37 +373,23 @@ impl World {
             }
         }
         if self.broken == Broken::JournalOrder {
-            self.write(&out.actions, &out.events);
+            self.write(out);
         }
         Ok(true)
     }
 
-    fn write(&mut self, actions: &[Action], events: &[Event]) {
-        for action in actions {
+    /// As a line of the journal, read again: what the disk has is what a line can say.
+    fn write(&mut self, out: &Turn) {
+        for action in &out.actions {
             if let Action::Launch(request) = action {
                 self.wished.entry(request.mark.clone()).or_insert(request.count);
-                self.disk.open.insert(request.token(), (request.clone(), self.now.wall));
-                self.disk.next_decision = request.mark.decision + 1;
             }
         }
-        for event in events {
-            if let Event::LaunchAnswered { token, .. }
-            | Event::LaunchFailed { token, .. }
-            | Event::LaunchForgotten { token } = event
-            {
-                let closed = self.disk.open.remove(token);
-                if let (Event::LaunchAnswered { ids, .. }, Some((request, _))) = (event, closed) {
-                    for id in ids {
-                        let (mark, offer) = (request.mark.clone(), request.offer.name.clone());
-                        let known = Known { id: id.clone(), mark, offer, age: Duration::ZERO };
-                        self.disk.live.insert(id.clone(), known);
-                    }
-                }
-            }
-            if let Event::Gone { id } | Event::Lost { id } = event {
-                self.disk.live.remove(id);
-            }
-        }
+        let number = self.disk.ledger.next_decision();
+        let record = TurnRecord::new(self.now.wall, Mode::Act, number, out);
+        let line = serde_json::to_string(&Record::Turn(Box::new(record))).unwrap();
+        let record: Record = serde_json::from_str(&line).unwrap();
+        record.fold(&mut self.disk.ledger);
     }
 
     fn act(&mut self, action: &Action) -> Result<(), String> {
@@ -454,7 +440,7 @@ impl World {
         self.ops.retain(|_| rng.below(10) < 7);
         self.door = Door::default();
         if self.broken == Broken::OpenLaunches {
-            self.disk.open.clear();
+            self.disk.ledger.open.clear();
         }
         self.controller = start(&self.disk, self.now);
         self.disk.is_new = false;
@@ -484,14 +470,10 @@ impl World {
 }
 
 fn start(disk: &Disk, now: Now) -> Controller {
-    let age = |at: Timestamp| Duration::try_from(now.wall.duration_since(at)).unwrap_or_default();
-    let open = disk.open.values().map(|(request, at)| (request.clone(), age(*at))).collect();
     let identity = Identity { installation: format!("{}", disk.installation).into(), epoch: 1 };
-    let past = Past {
-        open,
-        live: disk.live.values().cloned().collect(),
-        is_new: disk.is_new,
-        ..Past::default()
-    };
-    Controller::new(settings(), abilities(), identity, past, now)
+    Controller::new(settings(), abilities(), identity, past(disk, now), now)
+}
+
+fn past(disk: &Disk, now: Now) -> Past {
+    disk.ledger.past(now.wall, disk.is_new)
 }

@@ -204,6 +204,22 @@ impl TestDoor {
         })
     }
 
+    /// Waits until so many lines contain `text`, for something that takes its time.
+    #[track_caller]
+    pub fn logged_in<'a>(
+        &'a self,
+        limit: Duration,
+        text: &'a str,
+        times: usize,
+    ) -> impl Future<Output = ()> + 'a {
+        let count = move |lines: &[String]| lines.iter().filter(|line| line.contains(text)).count();
+        within(limit, async move {
+            self.output.until(|lines| count(lines) >= times).await;
+            let found = count(&self.output.lines());
+            assert!(found >= times, "`{text}` came {found} times");
+        })
+    }
+
     /// Waits until so many lines contain `text`.
     #[track_caller]
     pub fn logged_times<'a>(
@@ -211,12 +227,7 @@ impl TestDoor {
         text: &'a str,
         times: usize,
     ) -> impl Future<Output = ()> + 'a {
-        let count = move |lines: &[String]| lines.iter().filter(|line| line.contains(text)).count();
-        within(CEILING, async move {
-            self.output.until(|lines| count(lines) >= times).await;
-            let found = count(&self.output.lines());
-            assert!(found >= times, "`{text}` came {found} times");
-        })
+        self.logged_in(CEILING, text, times)
     }
 
     /// Sends a signal.

@@ -14,8 +14,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
-
 /// Longest wait for one answer, on a machine that compiles something else meanwhile.
 pub(crate) const ANSWER: Duration = Duration::from_secs(20);
 
@@ -44,10 +42,22 @@ struct Shared {
 impl Load {
     /// So many clients, each as fast as it is answered, or with a pause after each answer.
     pub fn start(addr: SocketAddr, count: usize, manner: Manner, pause: Duration) -> Load {
+        Load::start_at(addr, "/", count, manner, pause)
+    }
+
+    /// The same for a path other than `/`.
+    pub fn start_at(
+        addr: SocketAddr,
+        path: &str,
+        count: usize,
+        manner: Manner,
+        pause: Duration,
+    ) -> Load {
+        let request: Arc<str> = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").into();
         let shared = Arc::<Shared>::default();
         let mut clients = JoinSet::new();
         for _ in 0..count {
-            clients.spawn(client(addr, manner, pause, shared.clone()));
+            clients.spawn(client(addr, Arc::clone(&request), manner, pause, shared.clone()));
         }
         Load { clients, shared }
     }
@@ -80,6 +90,7 @@ impl Load {
 
 async fn client(
     addr: SocketAddr,
+    request: Arc<str>,
     manner: Manner,
     pause: Duration,
     shared: Arc<Shared>,
@@ -87,7 +98,7 @@ async fn client(
     let mut failures = Vec::new();
     let mut kept = None;
     while !shared.must_stop.load(Ordering::Relaxed) {
-        match tokio::time::timeout(ANSWER, one(addr, kept.take(), REQUEST)).await {
+        match tokio::time::timeout(ANSWER, one(addr, kept.take(), request.as_bytes())).await {
             Ok(Ok(stream)) => {
                 shared.answered.fetch_add(1, Ordering::Relaxed);
                 kept = stream.filter(|_| manner == Manner::Kept);

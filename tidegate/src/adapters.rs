@@ -32,7 +32,13 @@ use crate::hand_over::Line;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
 
+mod fleet;
 mod orders;
+
+pub use fleet::DoorFleet;
+
+/// A load that is older does not count.
+const OLDEST_LOAD: Duration = Duration::from_secs(5);
 
 /// Reads the roster and the counts, and takes orders.
 pub struct DoorSource {

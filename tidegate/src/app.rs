@@ -31,6 +31,7 @@ use crate::admin::{
 };
 use crate::config::Config;
 use crate::hand_over::Line;
+use crate::scaling::Scalers;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
 
@@ -72,6 +73,9 @@ pub enum StartError {
     /// Another door was to make room for this one.
     #[error("{0}; it goes on as before")]
     HandOver(String),
+    /// Whoever makes instances.
+    #[error("the provider of an elastic pool could not be started; raise the limit of threads")]
+    Provider(#[source] std::io::Error),
     /// The system has no more threads or descriptors.
     #[error(
         "the workers could not be started; raise the limit of open files (LimitNOFILE) or of \
@@ -155,6 +159,7 @@ impl App {
         mut predecessor: Option<Predecessor>,
     ) -> Result<App, StartError> {
         let files = descriptors::raise_limit();
+        let scalers = Scalers::prepare(&config).map_err(StartError::Provider)?;
         if let Some(predecessor) = &predecessor {
             predecessor.keep_keys(&mut config.door);
         }
@@ -165,7 +170,7 @@ impl App {
         match open(config.door, &addresses, source, capacity, predecessor.as_mut()).await {
             Ok(opened) => {
                 let known = predecessor.as_ref().map(Predecessor::known).unwrap_or_default();
-                let mut app = App::around(opened, fixed, log, origin, events, &known);
+                let mut app = App::around(opened, fixed, scalers, log, origin, events, &known);
                 match predecessor {
                     Some(predecessor) => app.succeed(predecessor, &known).await?,
                     None => app.door.advance(Stage::Running),
@@ -186,6 +191,7 @@ impl App {
     fn around(
         opened: Opened,
         fixed: reload::Fixed,
+        scalers: Scalers,
         log: Option<Log>,
         origin: Origin,
         events: Arc<EventRing>,
@@ -204,6 +210,7 @@ impl App {
         tasks.spawn(Arc::clone(&telemetry).run());
         door.roster().believe(known);
         let monitor = watch_backends(door.roster(), snapshot.config.seed, known, &mut tasks);
+        telemetry.set_scalers(scalers.run(door.roster(), &telemetry, &mut tasks));
         let running = watch::Sender::new(Arc::new(running));
         let (give_order, orders) = mpsc::channel(ORDERS);
         tasks.spawn(judging::run(Arc::clone(door.roster()), Arc::clone(door.registry())));

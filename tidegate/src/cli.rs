@@ -58,6 +58,10 @@ pub enum Command {
     Undrain(command::backends::DrainArgs),
     /// Print what changed in a running door
     Events(command::events::Args),
+    /// List the decisions about the size of elastic pools
+    Decisions(command::decisions::Args),
+    /// Explain a decision about the size of an elastic pool
+    Why(command::decisions::WhyArgs),
     /// Be a small server behind the door, for trying it out
     #[command(hide = true)]
     Backend(command::backend::Args),
@@ -113,6 +117,8 @@ pub fn main() -> ExitCode {
         Command::Drain(args) => command::backends::drain(args),
         Command::Undrain(args) => command::backends::undrain(args),
         Command::Events(args) => command::events::main(args),
+        Command::Decisions(args) => command::decisions::main(args),
+        Command::Why(args) => command::decisions::why(args),
         Command::Backend(args) => command::backend::main(args),
         Command::Version => {
             command::say(&format!("tidegate {}\n", env!("CARGO_PKG_VERSION")));

@@ -10,6 +10,7 @@ pub mod backend;
 pub mod backends;
 pub mod check;
 pub mod config_show;
+pub mod decisions;
 pub mod demo;
 pub mod events;
 pub mod reload;

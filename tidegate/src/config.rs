@@ -38,6 +38,7 @@ mod values;
 mod view;
 mod walk;
 
+pub(crate) use build::random_seed;
 pub use codes::Severity;
 pub use diff::diff;
 pub use problem::Problem;
@@ -70,6 +71,8 @@ pub struct Config {
     pub door: DoorConfig,
     /// The pools whose instances are launched, in the order of their names.
     pub elastic: Vec<ElasticConfig>,
+    /// Who decides how large they are, in the order of the names of the scalers.
+    pub scalers: Vec<ScalerConfig>,
     /// `[site]`
     pub site: SiteConfig,
     /// `[observe]`
@@ -91,6 +94,9 @@ pub struct ElasticConfig {
     /// Requests that one instance may have in flight; `None` is no limit.
     pub max_concurrency: Option<u32>,
 }
+
+/// How large an elastic pool is: `[scalers.*]`.
+pub type ScalerConfig = scaler::controller::Settings;
 
 /// Who makes the instances of an elastic pool.
 #[derive(Debug, Clone, PartialEq, Eq)]

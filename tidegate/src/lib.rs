@@ -8,4 +8,5 @@ pub mod command;
 pub mod config;
 pub mod hand_over;
 pub mod providers;
+pub mod scaling;
 pub mod telemetry;

@@ -19,6 +19,8 @@ use balancer::outcome::Outcome;
 use balancer::stats::{BackendFault, CodeClass, Registry, Shed, Totals};
 use metrics::SharedString;
 use metrics_exporter_prometheus::PrometheusHandle;
+use policies::backend::PoolName;
+use scaler::run::Board;
 
 use crate::admin::view::{BackendVerdict, PoolView, RouteView};
 use events::EventRing;
@@ -45,6 +47,7 @@ pub struct Telemetry {
     handle: PrometheusHandle,
     registry: Arc<Registry>,
     events: Arc<EventRing>,
+    door: DoorId,
     state: Mutex<State>,
 }
 
@@ -60,6 +63,7 @@ struct State {
     tidied: Instant,
     log_drops: LogCount,
     config: ConfigState,
+    scalers: Vec<(PoolName, Board)>,
 }
 
 /// Lines lost by access logs that are closed, and the one that is open.
@@ -87,7 +91,7 @@ impl Telemetry {
         let now = Instant::now();
         let totals = registry.totals(now);
         let state = State {
-            meter: LoadMeter::new(door, &totals, now),
+            meter: LoadMeter::new(door.clone(), &totals, now),
             loads: Arc::from([]),
             totals,
             ticked: now,
@@ -100,9 +104,10 @@ impl Telemetry {
                 since: SystemTime::now(),
                 is_latest: true,
             },
+            scalers: Vec::new(),
         };
         let handle = keeper.handle();
-        Arc::new(Telemetry { keeper, handle, registry, events, state: Mutex::new(state) })
+        Arc::new(Telemetry { keeper, handle, registry, events, door, state: Mutex::new(state) })
     }
 
     /// Becomes the recorder of the `metrics` crate for the whole process; `false` if there was one
@@ -146,6 +151,11 @@ impl Telemetry {
         Arc::clone(&self.state().loads)
     }
 
+    /// Who counts here.
+    pub fn door(&self) -> DoorId {
+        self.door.clone()
+    }
+
     /// Requests that ended per second, between the last two ticks.
     pub fn requests_rps(&self) -> f64 {
         self.state().rps
@@ -166,6 +176,11 @@ impl Telemetry {
         let log = &mut self.state().log_drops;
         log.past = log.sums().map(|(_, lines)| lines);
         log.open = drops;
+    }
+
+    /// Tells how these pools stand, from now on.
+    pub fn set_scalers(&self, scalers: Vec<(PoolName, Board)>) {
+        self.state().scalers = scalers;
     }
 
     /// A configuration was offered: taken up if it has a hash, refused if not.
@@ -261,10 +276,45 @@ impl State {
         }
         let commit = option_env!("TIDEGATE_COMMIT").unwrap_or("unknown");
         text.family(&names::BUILD_INFO).add(&[env!("CARGO_PKG_VERSION"), commit], 1.0);
+        self.write_scalers(text);
         let config = &self.config;
         text.family(&names::CONFIG_INFO).add(&[&config.hash], 1.0);
         text.family(&names::CONFIG_OK).add(&[], f64::from(u8::from(config.is_latest)));
         text.family(&names::CONFIG_AT).add(&[], process::unix_seconds(config.since));
+    }
+}
+
+impl State {
+    fn write_scalers(&self, text: &mut Text) {
+        let boards = || self.scalers.iter().map(|(pool, board)| (&*pool.0, board.borrow()));
+        let mut desired = text.family(&names::SCALER_DESIRED);
+        for (pool, standing) in boards() {
+            let decision = standing.decision.as_ref();
+            desired.add(&[pool], f64::from(decision.map_or(0, |decision| decision.desired)));
+        }
+        let mut needed = text.family(&names::SCALER_NEEDED);
+        for (pool, standing) in boards() {
+            let decision = standing.decision.as_ref();
+            needed.add(&[pool], f64::from(decision.map_or(0, |decision| decision.need)));
+        }
+        let mut instances = text.family(&names::SCALER_INSTANCES);
+        for (pool, standing) in boards() {
+            let census = standing.census;
+            let states = [
+                ("asked_for", census.open),
+                ("booting", census.booting),
+                ("serving", census.serving),
+                ("draining", census.draining),
+                ("terminating", census.terminating),
+            ];
+            for (state, n) in states {
+                instances.add(&[pool, state], f64::from(n));
+            }
+        }
+        let mut lead = text.family(&names::SCALER_LEAD);
+        for (pool, standing) in boards() {
+            lead.add(&[pool], standing.lead.as_secs_f64());
+        }
     }
 }
 

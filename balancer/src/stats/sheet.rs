@@ -35,6 +35,8 @@ pub struct Finished {
     pub total_us: u64,
     /// When it became a stream, if it did ([`Sheet::stream_opened`]); its service ended there.
     pub stream_from_us: Option<u32>,
+    /// Of that, in the queue of the pool: no work for a backend.
+    pub queue_us: u64,
 }
 
 impl Finished {
@@ -79,11 +81,12 @@ impl Sheet {
         }
         let at = self.layout.pool(pool);
         self.add(at + pool::FINISHED, 1);
+        let mut service_us = f.total_us;
         if let Some(us) = f.stream_from_us {
             self.add(at + pool::STREAMS_CLOSED, 1);
-            return self.add(at + pool::SERVICE_US, u64::from(us));
+            service_us = u64::from(us);
         }
-        self.add(at + pool::SERVICE_US, f.total_us);
+        self.add(at + pool::SERVICE_US, service_us.saturating_sub(f.queue_us));
     }
 
     /// A client's connection was accepted.

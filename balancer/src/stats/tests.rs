@@ -53,7 +53,8 @@ fn finished(listener: u16, route: Option<u16>, pool: Option<u16>, status: u16) -
         outcome,
         bytes_in: 10,
         bytes_out: 1_000,
-        total_us: 4_000,
+        total_us: 5_000,
+        queue_us: 1_000,
         stream_from_us: None,
     }
 }
@@ -126,7 +127,7 @@ fn a_request_is_told_under_all_its_aspects() {
     assert_eq!((ops.opened, ops.open(), ops.bytes_in, ops.bytes_out), (1, 1, 10, 1_000));
     assert_eq!(totals.listeners["web"], ListenerTotals::default());
     assert_eq!(totals.outcomes[Outcome::Ok as usize], 1);
-    assert_eq!(totals.durations["app"].sum_us, 4_000);
+    assert_eq!(totals.durations["app"].sum_us, 5_000);
     let spill = &totals.pools["spill"];
     assert_eq!((spill.arrived, spill.refused, spill.finished), (1, 0, 1));
     assert_eq!((spill.service_us, spill.retried_ok, spill.in_flight()), (4_000, 1, 0));

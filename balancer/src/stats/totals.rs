@@ -93,7 +93,7 @@ pub struct PoolTotals {
     pub refused: u64,
     /// Of those, ended after they were taken.
     pub finished: u64,
-    /// Of the finished ones, from first to last byte together.
+    /// Of the finished ones, from first to last byte together, without the time in the queue.
     pub service_us: u64,
     /// Requests that stood in its queue, and of those the ones that do not any more.
     pub queued: u64,

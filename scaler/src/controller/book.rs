@@ -249,6 +249,11 @@ impl Book {
         true
     }
 
+    /// The next list is due at once.
+    pub(super) fn list_soon(&mut self) {
+        self.list_asked = None;
+    }
+
     pub(super) fn list_came(&mut self) {
         self.list = Call::default();
     }

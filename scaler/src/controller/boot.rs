@@ -41,6 +41,13 @@ impl Boots {
         }
     }
 
+    /// All boots that are remembered, by kind: launch to running, and to the first passed check.
+    pub fn seen(
+        &self,
+    ) -> impl Iterator<Item = (&Arc<str>, impl Iterator<Item = (Duration, Duration)> + '_)> {
+        self.kinds.iter().map(|(kind, seen)| (kind, seen.iter().copied()))
+    }
+
     /// From launch to full weight, as is to be reckoned with. Of several kinds the slowest: nobody
     /// knows which will be launched.
     pub fn lead(&self, settings: &BootSettings) -> Duration {

@@ -92,6 +92,8 @@ impl Controller {
             return;
         }
         let Some(launch) = self.book.launches.remove(&token) else { return };
+        // Whatever it says: what is there is for a list to tell.
+        self.book.list_soon();
         match failure.kind {
             FailureKind::NoCapacity | FailureKind::Refused => {
                 let offer = Arc::clone(&launch.request.offer.name);

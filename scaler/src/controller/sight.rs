@@ -52,7 +52,9 @@ impl Controller {
             Mode::Act => (booting + census.serving + mourned, census.healthy),
             Mode::Shadow => (self.shadow, self.shadow),
         };
-        let quota = self.abilities.quota.into_iter().chain(self.book.quota.map(|quota| quota.0));
+        // What stopped a launch stops growth; it takes nobody away who is there.
+        let learned = self.book.quota.map(|(quota, _)| quota.max(current));
+        let quota = self.abilities.quota.into_iter().chain(learned);
         Sight {
             now: look.now,
             sample,

@@ -48,6 +48,7 @@ fn settings() -> Settings {
         site: "kg".into(),
         pool: PoolName("cloud".into()),
         policy,
+        tick: Duration::from_secs(1),
         mode: Mode::Act,
         before: Vec::new(),
         boot: BootSettings {
@@ -233,7 +234,8 @@ fn orders(turn: &Turn) -> Vec<Order> {
         Action::Order { order, .. } => Some(order.clone()),
         _ => None,
     };
-    turn.actions.iter().filter_map(order).collect()
+    let is_change = |order: &Order| !matches!(order, Order::Expect { .. });
+    turn.actions.iter().filter_map(order).filter(is_change).collect()
 }
 
 fn terminated(turn: &Turn) -> Vec<BackendId> {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use policies::backend::{BackendId, PoolName};
 use policies::membership::Stage;
@@ -79,6 +80,11 @@ pub enum Order {
     Undrain {
         /// Of the member.
         id: BackendId,
+    },
+    /// Somebody is on the way: requests may wait although nobody serves.
+    Expect {
+        /// For so long, unless it is said again.
+        within: Duration,
     },
     /// It is gone, or is about to be terminated.
     Remove {

@@ -80,6 +80,20 @@ impl Mark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token(pub [u8; 24]);
 
+impl Token {
+    /// What [`Token`] prints.
+    pub fn parse(text: &str) -> Option<Token> {
+        let mut token = [0; 24];
+        if text.len() != 48 || !text.is_ascii() {
+            return None;
+        }
+        for (byte, place) in token.iter_mut().zip((0..48).step_by(2)) {
+            *byte = u8::from_str_radix(&text[place..place + 2], 16).ok()?;
+        }
+        Some(Token(token))
+    }
+}
+
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -152,6 +166,8 @@ mod tests {
         assert_eq!(token.len(), 48);
         assert!(token.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()));
         assert_eq!(token, mark().token().to_string());
+        assert_eq!(Token::parse(&token), Some(mark().token()));
+        assert_eq!(Token::parse(&token[1..]), None);
     }
 
     #[test]

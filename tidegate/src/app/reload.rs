@@ -14,6 +14,7 @@ use super::{App, LAST_LINES, Log, Origin, Running, descriptors};
 use crate::admin::{ReloadError, ReloadView};
 use crate::command::with_causes;
 use crate::config::{self, Config, Loaded};
+use crate::scaling;
 
 /// What holds from the start of the process to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,7 @@ impl Fixed {
                 "observe.metrics.listen",
                 shown(config.observe.metrics.map(|address| address.to_string())),
             ),
+            ("scalers", scaling::fingerprint(config)),
             ("observe.log.level", log.level.clone()),
             ("observe.log.format", format!("{:?}", log.format).to_lowercase()),
         ])

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use balancer::config::DoorConfig;
 
@@ -25,7 +26,10 @@ mod observe;
 mod pools;
 mod references;
 mod routes;
+mod scalers;
+mod windows;
 
+pub(crate) use files::random_seed;
 pub(crate) use pools::check_kind;
 
 /// What the sections share while they are built.
@@ -46,6 +50,14 @@ struct Bind {
 impl Build<'_> {
     fn say(&mut self, span: Span, message: Message) {
         self.problems.add(&self.document.sources, span, message);
+    }
+
+    /// Where something is written: `tidegate.toml:12`.
+    fn place(&self, span: Span) -> Arc<str> {
+        let Some(source) = self.document.sources.0.get(span.file) else { return "".into() };
+        let before = source.text.get(..span.start).unwrap_or_default();
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        format!("{}:{line}", source.name).into()
     }
 
     /// Keeps an address we accept on.
@@ -114,6 +126,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
     let admin = observe::admin(&mut build, root.view("admin"));
     let pools = pools::pools(&mut build, root);
     let elastic = elastic::elastic(&mut build, root, &site.state_dir);
+    let scalers = scalers::scalers(&mut build, root, &elastic);
     let mut routes = routes::routes(&mut build, root, &pools);
     build.check_binds();
     references::reserves(&mut build, root, &routes, &pools);
@@ -137,7 +150,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
         routes,
         seed,
     };
-    Config { door, elastic, site, observe, admin, closed_listeners }
+    Config { door, elastic, scalers, site, observe, admin, closed_listeners }
 }
 
 fn site(root: View<'_>) -> SiteConfig {

@@ -92,6 +92,11 @@ pub(crate) static INSTANCES_OVERLAP: Code =
     error("TG0411", "Instances of two pools would have one address.");
 pub(crate) static OVER_RESERVED: Code =
     error("TG0412", "Routes reserve more of a pool than there is.");
+pub(crate) static NOTHING_TO_SCALE: Code =
+    error("TG0413", "A scaler is about a pool that cannot be scaled, or that has one already.");
+pub(crate) static FLOOR_ABOVE_CEILING: Code =
+    error("TG0414", "The fewest instances are more than the most.");
+pub(crate) static WINDOW: Code = error("TG0415", "A window of time cannot be understood.");
 
 pub(crate) static KEY_LATER: Code =
     warning("TG0501", "The key is known and not supported yet; it has no effect.");
@@ -109,6 +114,8 @@ pub(crate) static ADDRESS_SHARED: Code =
 pub(crate) static REDIRECT_PLAIN: Code =
     warning("TG0511", "A redirect to https leads to a listener without TLS.");
 pub(crate) static IDLE_KEY: Code = warning("TG0512", "A key has no effect beside the others.");
+pub(crate) static NO_TARGET: Code =
+    warning("TG0513", "What an instance should carry is not said, or is more than it may.");
 
 /// Every code, in order.
 pub static ALL: &[&Code] = &[
@@ -151,6 +158,9 @@ pub static ALL: &[&Code] = &[
     &NOT_LOOPBACK,
     &INSTANCES_OVERLAP,
     &OVER_RESERVED,
+    &NOTHING_TO_SCALE,
+    &FLOOR_ABOVE_CEILING,
+    &WINDOW,
     &KEY_LATER,
     &WORD_LATER,
     &NOT_OPENED,
@@ -163,6 +173,7 @@ pub static ALL: &[&Code] = &[
     &ADDRESS_SHARED,
     &REDIRECT_PLAIN,
     &IDLE_KEY,
+    &NO_TARGET,
 ];
 
 #[cfg(test)]

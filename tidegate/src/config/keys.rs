@@ -14,6 +14,7 @@ pub(crate) mod observe;
 pub(crate) mod pools;
 pub(crate) mod providers;
 pub(crate) mod routes;
+pub(crate) mod scaling;
 
 /// The keys of one kind of table.
 #[derive(Debug)]
@@ -287,9 +288,9 @@ pub(crate) static ROOT: Shape = Shape {
             Kind::Named(Names::Ours, &Kind::Table(&later_scaling::CALENDAR)),
             "Fixtures that the scaler prepares for.",
         ),
-        later(
+        key(
             "scalers",
-            Kind::Named(Names::Ours, &Kind::Table(&later_scaling::SCALER)),
+            Kind::Named(Names::Ours, &Kind::Table(&scaling::SCALER)),
             "How large elastic pools are.",
         ),
         later(

@@ -8,6 +8,7 @@ use super::keys::Kind;
 
 mod kinds;
 pub(crate) mod references;
+pub(crate) mod scaling;
 pub(crate) mod values;
 
 pub(crate) use kinds::{expected, found};

@@ -211,6 +211,11 @@ pub(crate) fn share(text: &str) -> Result<f64, &'static str> {
     plain_number(number).ok_or("a number is needed before `%`")
 }
 
+/// `1.6x`
+pub(crate) fn factor(text: &str) -> Option<f64> {
+    plain_number(text.strip_suffix('x')?)
+}
+
 /// `20/s`, `5/m` per second.
 pub(crate) fn rate(text: &str) -> Result<f64, &'static str> {
     let Some((number, unit)) = text.split_once('/') else {

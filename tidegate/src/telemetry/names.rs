@@ -325,6 +325,34 @@ pub(super) const PROCESS_START: Metric = Metric {
     help: "When the process started.",
 };
 
+pub(super) const SCALER_DESIRED: Metric = Metric {
+    name: "tidegate_scaler_desired_instances",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+    help: "Instances that the last decision wants.",
+};
+
+pub(super) const SCALER_NEEDED: Metric = Metric {
+    name: "tidegate_scaler_needed_instances",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+    help: "Instances that are asked for, before all limits.",
+};
+
+pub(super) const SCALER_INSTANCES: Metric = Metric {
+    name: "tidegate_scaler_instances",
+    kind: Kind::Gauge,
+    labels: &["pool", "state"],
+    help: "Instances that there are.",
+};
+
+pub(super) const SCALER_LEAD: Metric = Metric {
+    name: "tidegate_scaler_lead_seconds",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+    help: "From a launch to full weight, as is reckoned with.",
+};
+
 /// Every metric that the program exports.
 pub const ALL: &[Metric] = &[
     REQUESTS,
@@ -358,6 +386,10 @@ pub const ALL: &[Metric] = &[
     POOL_PANICKING,
     ACCESS_LOG_DROPPED,
     EVENTS,
+    SCALER_DESIRED,
+    SCALER_NEEDED,
+    SCALER_INSTANCES,
+    SCALER_LEAD,
     WORKER_BUSY,
     CONFIG_INFO,
     CONFIG_OK,

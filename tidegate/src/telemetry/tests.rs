@@ -52,6 +52,7 @@ fn finished() -> Finished {
         bytes_out: 700,
         total_us: 4_000,
         stream_from_us: None,
+        queue_us: 0,
     }
 }
 

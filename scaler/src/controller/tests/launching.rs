@@ -81,6 +81,17 @@ fn a_definite_failure_is_not_repeated_and_the_next_offer_is_tried() {
 }
 
 #[test]
+fn a_quota_stops_growth_and_takes_nobody_away() {
+    let mut rig = Rig::serving(&[5, 5]);
+    rig.demand = 40.0;
+    let launched = launches(&rig.turn());
+    rig.answered(&launched[0], Err(failure(FailureKind::Quota)));
+    let outs: Vec<Turn> = (0..100).map(|_| rig.turn()).collect();
+    assert!(outs.iter().all(|out| launches(out).is_empty() && orders(out).is_empty()));
+    assert_eq!(outs[99].decision.desired, 2, "{:?}", outs[99].decision);
+}
+
+#[test]
 fn denied_means_a_pause_and_not_a_storm() {
     let mut rig = Rig::ready();
     rig.demand = 40.0;

@@ -144,6 +144,6 @@ fn random_key() -> Arc<[u8]> {
 }
 
 /// A number that nobody outside can foresee.
-pub(super) fn random_seed() -> u64 {
+pub(crate) fn random_seed() -> u64 {
     RandomState::new().hash_one(0_u8)
 }

@@ -39,7 +39,7 @@ pub(super) fn routes(
             && !name.is_empty()
             && !build.problems.only_counts()
         {
-            let first = place(build, first);
+            let first = format!("at {}", build.place(first));
             build.say(span, say::route_twice(name, &first));
         }
         routes.push(route(build, node, view, defaults, &names, &listeners));
@@ -71,13 +71,6 @@ fn idle_keys(build: &mut Build<'_>, view: View<'_>) {
             build.say(node.span, say::idle_key(&key, "the route has no `to`"));
         }
     }
-}
-
-fn place(build: &Build<'_>, span: crate::config::document::Span) -> String {
-    let Some(source) = build.document.sources.0.get(span.file) else { return String::new() };
-    let before = source.text.get(..span.start).unwrap_or_default();
-    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-    format!("at {}:{line}", source.name)
 }
 
 fn route(

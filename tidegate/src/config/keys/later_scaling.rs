@@ -58,15 +58,6 @@ static WARM_POOL: Shape = Shape {
 
 static INTERRUPTIONS: Shape = Shape { keys: &[key("queue_url", Kind::Text, "Of an SQS queue.")] };
 
-pub(crate) static BOOT: Shape = Shape {
-    keys: &[
-        key("learn", Kind::Flag, "Measure it."),
-        key("assume", DURATION, "Until enough launches were seen."),
-        key("percentile", Kind::Integer(1, 99), "Of the launches seen."),
-        key("give_up_after", DURATION, "When a launch has failed."),
-    ],
-};
-
 pub(crate) static CALENDAR: Shape = Shape {
     keys: &[
         key("source", Kind::Text, "URL or `file:///path` of an iCalendar file.").required(),
@@ -76,50 +67,7 @@ pub(crate) static CALENDAR: Shape = Shape {
     ],
 };
 
-pub(crate) static SCALER: Shape = Shape {
-    keys: &[
-        key("pool", Kind::Pool, "Which pool; its own name if left out."),
-        key("mode", Kind::Word(&[word("act"), word("shadow")]), "Act, or only say what it would."),
-        key("tick", DURATION, "How often it decides."),
-        key("floor", Kind::Integer(0, 1_000_000), "Never fewer."),
-        key("ceiling", Kind::Integer(0, 1_000_000), "Never more."),
-        key("min_spare_instances", Kind::Integer(0, 1_000_000), "Never cut by the budget."),
-        key("target", Kind::Table(&TARGET), "How hard an instance should work."),
-        key("step", Kind::Table(&STEP), "Steps by a signal, beside `target`."),
-        key("trend", Kind::Table(&TREND), "Look ahead along the slope."),
-        key("signals", Kind::Named(Names::Ours, &Kind::Table(&SIGNAL)), "Further measurements."),
-        key("up", Kind::Table(&PACE), "How fast it grows."),
-        key("down", Kind::Table(&PACE), "How fast it shrinks."),
-        key("on_missing_signal", Kind::Table(&ON_MISSING), "What it does when it is blind."),
-        key("forecast", Kind::Table(&FORECAST), "What it learns from the past."),
-        key("events", Kind::List(&Kind::Table(&EVENT)), "Preparation for fixtures."),
-        key("windows", Kind::List(&Kind::Table(&WINDOW)), "Floor and ceiling by the clock."),
-        key(
-            "depends",
-            Kind::Named(Names::Ours, &Kind::Table(&DEPENDS)),
-            "Capacity that more instances cannot buy.",
-        ),
-    ],
-};
-
-static TARGET: Shape = Shape {
-    keys: &[
-        key("signal", Kind::Text, "What is measured."),
-        key("per_instance", Kind::Number, "What one instance should carry."),
-        key("window", DURATION, "Over how long."),
-        key("burst", Kind::Table(&BURST), "A short window that only ever grows the pool."),
-        key("spare", Kind::Share(1000), "On top."),
-    ],
-};
-
-static BURST: Shape = Shape {
-    keys: &[
-        key("window", DURATION, "Over how long."),
-        key("when_above", Kind::Factor, "Times the target."),
-    ],
-};
-
-static STEP: Shape = Shape {
+pub(crate) static STEP: Shape = Shape {
     keys: &[
         key("signal", Kind::Text, "What is measured."),
         key("steps", Kind::List(&Kind::Table(&STEP_ENTRY)), "From small to large."),
@@ -133,10 +81,10 @@ static STEP_ENTRY: Shape = Shape {
     ],
 };
 
-static TREND: Shape =
+pub(crate) static TREND: Shape =
     Shape { keys: &[key("horizon", Kind::Text, "How far: `boot`, or a duration.")] };
 
-static SIGNAL: Shape = Shape {
+pub(crate) static SIGNAL: Shape = Shape {
     keys: &[
         key("kind", Kind::Word(&[word("cloudwatch")]), "Where it comes from.").required(),
         key("metric", Kind::Table(&METRIC), "Which figure."),
@@ -153,25 +101,7 @@ static METRIC: Shape = Shape {
     ],
 };
 
-static PACE: Shape = Shape {
-    keys: &[
-        key("max_step", Kind::OneOf(COUNT_OR_SHARE), "At most this much at once."),
-        key("min_step", Kind::Integer(1, 1_000_000), "At least this many at once."),
-        key("cooldown", DURATION_OR_ZERO, "Between two steps."),
-        key("stable_for", DURATION_OR_ZERO, "How long demand must stay low."),
-        key("freeze_if", Kind::List(&Kind::Text), "Conditions under which nothing shrinks."),
-        key("victim", Kind::List(&Kind::Text), "Who leaves first."),
-    ],
-};
-
-static ON_MISSING: Shape = Shape {
-    keys: &[
-        key("after", DURATION_OR_ZERO, "Without a measurement."),
-        key("do", Kind::Text, "`hold`, `floor_of_event` or `instances = N`."),
-    ],
-};
-
-static FORECAST: Shape = Shape {
+pub(crate) static FORECAST: Shape = Shape {
     keys: &[
         key("mode", Kind::Word(&[word("shadow"), word("act"), word("off")]), "Whether it counts."),
         key("history", DURATION, "How far back."),
@@ -179,7 +109,7 @@ static FORECAST: Shape = Shape {
     ],
 };
 
-static EVENT: Shape = Shape {
+pub(crate) static EVENT: Shape = Shape {
     keys: &[
         key("name", Kind::Name, "Names it.").required(),
         key("calendar", Kind::Name, "Where its fixtures are."),
@@ -230,26 +160,5 @@ static REHEARSE: Shape = Shape {
     keys: &[
         key("at", Kind::Text, "Such as `start-24h`."),
         key("check", Kind::List(&Kind::Text), "What is tried."),
-    ],
-};
-
-static WINDOW: Shape = Shape {
-    keys: &[
-        key("name", Kind::Name, "Names it.").required(),
-        key("zone", Kind::Zone, "Of its times; the site's if left out."),
-        key("days", Kind::List(&Kind::Text), "Such as `Mon-Fri`."),
-        key("from", Kind::OneOf(&[Kind::Text, Kind::Date]), "Time of day, or date and time."),
-        key("to", Kind::OneOf(&[Kind::Text, Kind::Date]), "Time of day, or date and time."),
-        key("cron", Kind::Text, "Five fields, instead of `days` and `from`."),
-        key("for", DURATION, "How long, with `cron`."),
-        key("floor", Kind::Integer(0, 1_000_000), "Never fewer during it."),
-        key("ceiling", Kind::Integer(0, 1_000_000), "Never more during it."),
-    ],
-};
-
-static DEPENDS: Shape = Shape {
-    keys: &[
-        key("connections", Kind::Integer(0, i64::MAX), "What it has."),
-        key("per_instance", Kind::Integer(0, i64::MAX), "What one instance takes."),
     ],
 };

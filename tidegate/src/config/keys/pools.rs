@@ -95,12 +95,17 @@ pub(crate) static POOL: Shape = Shape {
         .or_else("`max_concurrency` divided by `stream_weight`"),
         key("stream_weight", Kind::Number, "What one stream counts as demand, in requests.")
             .or("0.1"),
-        later("tier", Kind::Integer(0, 1000), "Lower tiers are filled first."),
+        key(
+            "tier",
+            Kind::Integer(0, 1000),
+            "Lower tiers are filled before elastic pools above them grow.",
+        )
+        .or("0"),
         key(
             "fill_to",
             Kind::Share(100),
             "Share of the pool's capacity, the sum of `max_concurrency`, that a waterfall uses \
-             before it opens the next pool.",
+             before it opens the next pool, and that is filled before an elastic pool grows.",
         )
         .or("100%"),
         later("cost", Kind::Table(&COST), "What it costs."),
@@ -110,11 +115,12 @@ pub(crate) static POOL: Shape = Shape {
             Kind::Table(&super::later_scaling::AWS),
             "Instances of an elastic pool at AWS EC2.",
         ),
-        later(
+        key(
             "boot",
-            Kind::Table(&super::later_scaling::BOOT),
-            "How long an instance takes to start.",
-        ),
+            Kind::Table(&super::scaling::BOOT),
+            "How long an instance of an elastic pool takes to start.",
+        )
+        .or("{}"),
         key(
             "process",
             Kind::Table(&PROCESS),
