@@ -8,6 +8,7 @@
 //! | what                                   | where      |
 //! |----------------------------------------|------------|
 //! | the port, its settings, the quarantine | here       |
+//! | messages to people by a program        | `notifier.rs` |
 //! | one run of the program                 | `run.rs`   |
 //! | request and answer                     | `words.rs` |
 
@@ -20,6 +21,7 @@ use scaler::ports::{Abilities, Instance, LaunchRequest, Offer, Provider, Provide
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+pub mod notifier;
 mod run;
 #[cfg(test)]
 mod tests;

@@ -34,12 +34,14 @@ use crate::hand_over::Line;
 use crate::scaling::Scalers;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
+use tellers::Tellers;
 
 mod descriptors;
 mod judging;
 mod predecessor;
 mod reload;
 mod successor;
+mod tellers;
 
 pub use predecessor::Predecessor;
 pub use successor::Successor;
@@ -137,6 +139,13 @@ pub struct App {
     successor: Option<Line>,
 }
 
+/// What the configuration asks for beside the door; ready before anything is opened.
+struct Prepared {
+    fixed: reload::Fixed,
+    scalers: Scalers,
+    tellers: Tellers,
+}
+
 /// An access log that is written.
 struct Log {
     config: AccessLogConfig,
@@ -159,18 +168,21 @@ impl App {
         mut predecessor: Option<Predecessor>,
     ) -> Result<App, StartError> {
         let files = descriptors::raise_limit();
-        let scalers = Scalers::prepare(&config).map_err(StartError::Provider)?;
+        let prepared = Prepared {
+            fixed: reload::Fixed::of(&config),
+            scalers: Scalers::prepare(&config).map_err(StartError::Provider)?,
+            tellers: Tellers::of(&config),
+        };
         if let Some(predecessor) = &predecessor {
             predecessor.keep_keys(&mut config.door);
         }
         let log = config.observe.access_log.as_ref().map(Log::open).transpose()?;
         let (capacity, addresses) = descriptors::capacity(&config, files);
-        let fixed = reload::Fixed::of(&config);
         let source = log.as_ref().map(|log| Arc::clone(&log.source));
         match open(config.door, &addresses, source, capacity, predecessor.as_mut()).await {
             Ok(opened) => {
                 let known = predecessor.as_ref().map(Predecessor::known).unwrap_or_default();
-                let mut app = App::around(opened, fixed, scalers, log, origin, events, &known);
+                let mut app = App::around(opened, prepared, log, origin, events, &known);
                 match predecessor {
                     Some(predecessor) => app.succeed(predecessor, &known).await?,
                     None => app.door.advance(Stage::Running),
@@ -190,14 +202,14 @@ impl App {
     /// Checks, names, metrics and admin for a door that runs. Nothing in it can fail.
     fn around(
         opened: Opened,
-        fixed: reload::Fixed,
-        scalers: Scalers,
+        prepared: Prepared,
         log: Option<Log>,
         origin: Origin,
         events: Arc<EventRing>,
         known: &[Known],
     ) -> App {
         let Opened { bound, door, listeners } = opened;
+        let Prepared { fixed, scalers, tellers } = prepared;
         let running = Running::new(origin, listeners);
         let snapshot = door.roster().snapshot();
         let id = DoorId(Arc::clone(&snapshot.config.site));
@@ -221,6 +233,7 @@ impl App {
             give_order,
             Arc::clone(&is_stopping),
         );
+        tellers.start(telemetry.events(), &mut tasks);
         let admin = bound.serve(Arc::new(source));
         App {
             door,

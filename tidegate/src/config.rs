@@ -12,10 +12,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use balancer::access_log::AccessLogConfig;
 use balancer::config::DoorConfig;
 use infra::exec::ExecSettings;
+use infra::exec::notifier::NotifierSettings;
 use infra::process::ProcessSettings;
 use policies::backend::{Address, PoolName};
 
@@ -75,6 +77,8 @@ pub struct Config {
     pub scalers: Vec<ScalerConfig>,
     /// `[site]`
     pub site: SiteConfig,
+    /// `[alerts]`
+    pub alerts: AlertsConfig,
     /// `[observe]`
     pub observe: ObserveConfig,
     /// `[admin]`
@@ -129,6 +133,52 @@ pub struct ObserveConfig {
     pub access_log: Option<AccessLogConfig>,
     /// What the program says of itself.
     pub log: LogConfig,
+}
+
+/// `[alerts]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertsConfig {
+    /// The same alert again is one within this time.
+    pub dedup_window: Duration,
+    /// Fields of events that are never in a message.
+    pub redact: Vec<String>,
+    /// Those that are supported, in the order of their names.
+    pub sinks: Vec<SinkConfig>,
+    /// In the order written; each that names an event holds.
+    pub rules: Vec<AlertRule>,
+}
+
+/// `[alerts.sinks.*]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkConfig {
+    /// Of the sink.
+    pub name: String,
+    /// What happens when it does not take a message.
+    pub retry: RetryConfig,
+    /// Who is told.
+    pub exec: NotifierSettings,
+}
+
+/// `retry` of a sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryConfig {
+    /// Tries beyond the first.
+    pub max: u32,
+    /// First pause; it doubles with each try.
+    pub shortest: Duration,
+    /// Longest pause.
+    pub longest: Duration,
+}
+
+/// `[[alerts.rules]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertRule {
+    /// Kinds of events.
+    pub when: Vec<String>,
+    /// How urgent they are.
+    pub severity: scaler::ports::Severity,
+    /// Places in the list of sinks.
+    pub to: Vec<usize>,
 }
 
 /// `[observe] log`

@@ -2,6 +2,7 @@
 
 pub mod adapters;
 pub mod admin;
+pub mod alerts;
 pub mod app;
 pub mod cli;
 pub mod command;

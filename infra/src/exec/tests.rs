@@ -235,6 +235,45 @@ async fn after_three_bad_answers_it_is_left_alone_and_then_tried_again() {
     assert_eq!(program.file("runs").lines().count(), 4);
 }
 
+#[tokio::test]
+async fn a_message_is_told_whole_and_a_failure_is_told_with_its_reason() {
+    use notifier::{ExecNotifier, NotifierSettings};
+    use scaler::ports::{Message, Notifier, NotifyError, Severity};
+
+    let program = Program::new("cat >> $1; test -e $2 || { echo 'the line is cut' >&2; exit 1; }");
+    let path = |name: &str| program.0.join(name).to_string_lossy().into_owned();
+    let notifier = |name: &str| {
+        let command = vec!["sh".to_owned(), path(name), path("told"), path("well")];
+        ExecNotifier::new(NotifierSettings { command, env: BTreeMap::new(), timeout: SOON })
+    };
+    let message = Message {
+        key: "kg/app/backend_ejected".to_owned(),
+        sequence: 7,
+        at: "2026-11-21T10:00:00Z".parse().unwrap(),
+        severity: Severity::Critical,
+        kind: "backend_ejected".into(),
+        site: "kg".into(),
+        pool: None,
+        title: "t".to_owned(),
+        text: "a\nb".to_owned(),
+        fields: vec![("reason".into(), "\"x\"".to_owned())],
+    };
+    let error = notifier("pool.sh").tell(&message).await.unwrap_err();
+    let NotifyError::Later { source, .. } = error else { panic!("{error:?}") };
+    assert!(source.to_string().contains("the line is cut"), "{source}");
+    fs::write(program.0.join("well"), "").unwrap();
+    notifier("pool.sh").tell(&message).await.unwrap();
+    let whole = r#"{"version":1,"key":"kg/app/backend_ejected","sequence":7,"at":"2026-11-21T10:00:00Z","severity":"critical","kind":"backend_ejected","site":"kg","pool":null,"title":"t","text":"a\nb","fields":{"reason":"\"x\""}}"#;
+    assert_eq!(program.file("told"), format!("{whole}\n{whole}\n"));
+
+    let gone = ExecNotifier::new(NotifierSettings {
+        command: vec!["/no/such/program".to_owned()],
+        env: BTreeMap::new(),
+        timeout: SOON,
+    });
+    assert!(matches!(gone.tell(&message).await, Err(NotifyError::Never { .. })));
+}
+
 #[test]
 fn its_quarantine_doubles_until_it_is_well_again() {
     let mut trust = Trust::new(PAUSE);

@@ -39,8 +39,8 @@ pub struct Message {
     pub at: Timestamp,
     /// How urgent.
     pub severity: Severity,
-    /// `scaled_out`, `scale_out_failed`, ...: a name of `[[alerts.rules]].when`.
-    pub kind: &'static str,
+    /// A kind of event, out of `[[alerts.rules]].when`.
+    pub kind: Arc<str>,
     /// `[site].name`.
     pub site: Arc<str>,
     /// The pool it is about, if one.
@@ -50,5 +50,5 @@ pub struct Message {
     /// What, since when, what was done, what can be done.
     pub text: String,
     /// Further facts, for machines.
-    pub fields: Vec<(&'static str, String)>,
+    pub fields: Vec<(Arc<str>, String)>,
 }

@@ -12,6 +12,7 @@ use balancer::door::Changed;
 
 use super::{App, LAST_LINES, Log, Origin, Running, descriptors};
 use crate::admin::{ReloadError, ReloadView};
+use crate::alerts;
 use crate::command::with_causes;
 use crate::config::{self, Config, Loaded};
 use crate::scaling;
@@ -35,6 +36,7 @@ impl Fixed {
                 shown(config.observe.metrics.map(|address| address.to_string())),
             ),
             ("scalers", scaling::fingerprint(config)),
+            ("alerts", alerts::summary(&config.alerts)),
             ("observe.log.level", log.level.clone()),
             ("observe.log.format", format!("{:?}", log.format).to_lowercase()),
         ])

@@ -17,6 +17,7 @@ use super::view::View;
 use super::{Config, SiteConfig};
 
 mod access;
+mod alerts;
 mod conduct;
 mod elastic;
 mod files;
@@ -123,6 +124,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
     let site = site(root);
     let (listeners, closed_listeners) = listeners::listeners(&mut build, root);
     let observe = observe::observe(&mut build, root.view("observe"));
+    let alerts = alerts::alerts(&mut build, root.view("alerts"));
     let admin = observe::admin(&mut build, root.view("admin"));
     let pools = pools::pools(&mut build, root);
     let elastic = elastic::elastic(&mut build, root, &site.state_dir);
@@ -150,7 +152,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
         routes,
         seed,
     };
-    Config { door, elastic, scalers, site, observe, admin, closed_listeners }
+    Config { door, elastic, scalers, site, alerts, observe, admin, closed_listeners }
 }
 
 fn site(root: View<'_>) -> SiteConfig {

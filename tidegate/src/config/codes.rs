@@ -97,6 +97,7 @@ pub(crate) static NOTHING_TO_SCALE: Code =
 pub(crate) static FLOOR_ABOVE_CEILING: Code =
     error("TG0414", "The fewest instances are more than the most.");
 pub(crate) static WINDOW: Code = error("TG0415", "A window of time cannot be understood.");
+pub(crate) static NO_SINK: Code = error("TG0419", "A rule names a sink that does not exist.");
 
 pub(crate) static KEY_LATER: Code =
     warning("TG0501", "The key is known and not supported yet; it has no effect.");
@@ -116,6 +117,8 @@ pub(crate) static REDIRECT_PLAIN: Code =
 pub(crate) static IDLE_KEY: Code = warning("TG0512", "A key has no effect beside the others.");
 pub(crate) static NO_TARGET: Code =
     warning("TG0513", "What an instance should carry is not said, or is more than it may.");
+pub(crate) static NO_EVENT: Code =
+    warning("TG0519", "A rule waits for a kind of event that does not exist.");
 
 /// Every code, in order.
 pub static ALL: &[&Code] = &[
@@ -161,6 +164,7 @@ pub static ALL: &[&Code] = &[
     &NOTHING_TO_SCALE,
     &FLOOR_ABOVE_CEILING,
     &WINDOW,
+    &NO_SINK,
     &KEY_LATER,
     &WORD_LATER,
     &NOT_OPENED,
@@ -174,6 +178,7 @@ pub static ALL: &[&Code] = &[
     &REDIRECT_PLAIN,
     &IDLE_KEY,
     &NO_TARGET,
+    &NO_EVENT,
 ];
 
 #[cfg(test)]

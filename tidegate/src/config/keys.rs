@@ -6,6 +6,7 @@
 //! read this table and nothing else, so they cannot disagree. A new key is one line here and one
 //! line where its value is used.
 
+pub(crate) mod alerts;
 pub(crate) mod defaults;
 pub(crate) mod later;
 pub(crate) mod later_scaling;
@@ -303,7 +304,7 @@ pub(crate) static ROOT: Shape = Shape {
             Kind::Named(Names::Ours, &Kind::Table(&later::ANOMALY)),
             "What counts as unusual.",
         ),
-        later("alerts", Kind::Table(&later::ALERTS), "Who is told, of what, and how."),
+        key("alerts", Kind::Table(&alerts::ALERTS), "Who is told, of what, and how."),
         later("backup", Kind::Table(&later::BACKUP), "Copies of state, images and disks."),
     ],
 };

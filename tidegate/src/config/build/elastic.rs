@@ -1,6 +1,5 @@
 //! Elastic pools: `[pools.*.process]` and whoever else makes instances.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
@@ -10,18 +9,14 @@ use ipnet::{IpNet, Ipv4Net};
 use policies::backend::PoolName;
 
 use super::{Build, files};
-use crate::config::document::{Entry, Node, Table};
-use crate::config::keys::Kind;
-use crate::config::text::{references as say, values};
+use crate::config::document::{Entry, Node};
+use crate::config::text::references as say;
 use crate::config::values::net;
 use crate::config::view::View;
 use crate::config::{ElasticConfig, ProviderConfig};
 
 /// Who can make instances; a pool has one of them.
 const PROVIDERS: [&str; 3] = ["process", "exec", "aws"];
-
-/// Variables that an instance is told itself by.
-const OWN_VARIABLES: &str = "TIDEGATE_";
 
 /// Loopback addresses (RFC 1122 §3.2.1.3).
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
@@ -114,8 +109,8 @@ fn provider(
     let own = view.view("exec");
     Some(ProviderConfig::Exec(ExecSettings {
         pool: PoolName(entry.key.as_str().into()),
-        command: command(build, own),
-        env: env(build, own),
+        command: files::command(build, own),
+        env: files::env(build, own),
         timeout: own.duration("timeout").unwrap_or_default(),
     }))
 }
@@ -140,46 +135,14 @@ fn process(
     }
     ProcessSettings {
         pool: PoolName(entry.key.as_str().into()),
-        command: command(build, view),
-        env: env(build, view),
+        command: files::command(build, view),
+        env: files::env(build, view),
         addresses,
         port,
         boot_delay: view.duration("boot_delay").unwrap_or_default(),
         grace: view.duration("grace").unwrap_or_default(),
         folder: state_dir.join("instances").join(&entry.key),
     }
-}
-
-/// Program and arguments; an empty list was complained about by the walk.
-fn command(build: &Build<'_>, view: View<'_>) -> Vec<String> {
-    let words = view.list("command").iter().filter_map(|node| Some((node.span, node.text()?)));
-    let mut command: Vec<String> = Vec::new();
-    for (span, word) in words {
-        let word = match command.is_empty() {
-            true => files::program(build, span, word),
-            false => word.to_owned(),
-        };
-        command.push(word);
-    }
-    command
-}
-
-fn env(build: &mut Build<'_>, view: View<'_>) -> BTreeMap<String, String> {
-    let mut env = BTreeMap::new();
-    let table = view.own("env").and_then(Node::table);
-    for entry in table.map(|table: &Table| table.entries.as_slice()).unwrap_or_default() {
-        if entry.key.contains(['=', '\0']) {
-            build.say(entry.key_span, say::variable(&entry.key, "it has `=` or NUL in it"));
-        } else if entry.key.starts_with(OWN_VARIABLES) {
-            build.say(entry.key_span, say::variable(&entry.key, "Tidegate sets these itself"));
-        }
-        let value = entry.node.text().unwrap_or_default();
-        if value.contains('\0') {
-            build.say(entry.node.span, values::malformed(&Kind::Text, value, "it has NUL in it"));
-        }
-        env.insert(entry.key.clone(), value.to_owned());
-    }
-    env
 }
 
 fn addresses(build: &mut Build<'_>, view: View<'_>) -> Option<Ipv4Net> {

@@ -1,5 +1,6 @@
 //! What a configuration takes from outside of itself: secrets, fixed bodies, dice.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
@@ -7,13 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Build;
-use crate::config::document::{Node, Span, Value};
+use crate::config::document::{Node, Span, Table, Value};
+use crate::config::keys::Kind;
 use crate::config::text::{Message, references, values as say};
+use crate::config::view::View;
 
 /// A fixed body is held in memory and sent as is.
 const LARGEST_BODY: u64 = 1 << 20;
 /// A secret is a key or a password, not a file of data.
 const LARGEST_SECRET: u64 = 64 << 10;
+/// Variables that an instance is told itself by.
+const OWN_VARIABLES: &str = "TIDEGATE_";
+
 /// HMAC-SHA-256 with fewer bytes can be guessed (RFC 2104 §3 wants the length of the hash).
 const SHORTEST_KEY: usize = 16;
 
@@ -96,6 +102,42 @@ fn from_credentials(name: &str) -> Result<Vec<u8>, String> {
 pub(super) fn program(build: &Build<'_>, span: Span, name: &str) -> String {
     let path = resolve(build, span, name).filter(|_| name.contains('/'));
     path.map_or_else(|| name.to_owned(), |path| path.to_string_lossy().into_owned())
+}
+
+/// Program and arguments; an empty list was complained about by the walk.
+pub(super) fn command(build: &Build<'_>, view: View<'_>) -> Vec<String> {
+    let words = view.list("command").iter().filter_map(|node| Some((node.span, node.text()?)));
+    let mut command: Vec<String> = Vec::new();
+    for (span, word) in words {
+        let word = match command.is_empty() {
+            true => program(build, span, word),
+            false => word.to_owned(),
+        };
+        command.push(word);
+    }
+    command
+}
+
+/// Variables for a program of the operator.
+pub(super) fn env(build: &mut Build<'_>, view: View<'_>) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    let table = view.own("env").and_then(Node::table);
+    for entry in table.map(|table: &Table| table.entries.as_slice()).unwrap_or_default() {
+        if entry.key.contains(['=', '\0']) {
+            build.say(entry.key_span, references::variable(&entry.key, "it has `=` or NUL in it"));
+        } else if entry.key.starts_with(OWN_VARIABLES) {
+            build.say(
+                entry.key_span,
+                references::variable(&entry.key, "Tidegate sets these itself"),
+            );
+        }
+        let value = entry.node.text().unwrap_or_default();
+        if value.contains('\0') {
+            build.say(entry.node.span, say::malformed(&Kind::Text, value, "it has NUL in it"));
+        }
+        env.insert(entry.key.clone(), value.to_owned());
+    }
+    env
 }
 
 /// The path relative to the file it stands in; `None` if that file did not come from a disk.

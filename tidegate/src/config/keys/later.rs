@@ -3,7 +3,7 @@
 //! They are here so that a file for the finished product can be checked today: a typing mistake
 //! in them is an error already, and the section as a whole is one warning.
 
-use super::{DURATION, DURATION_OR_ZERO, Kind, Names, RETENTION, Shape, key, word};
+use super::{DURATION, Kind, RETENTION, Shape, key, word};
 
 pub(crate) static CLUSTER: Shape = Shape {
     keys: &[
@@ -95,85 +95,6 @@ pub(crate) static ANOMALY: Shape = Shape {
             "Too much, too little, or both.",
         ),
     ],
-};
-
-pub(crate) static ALERTS: Shape = Shape {
-    keys: &[
-        key("dedup_window", DURATION, "The same alert again is one alert within this time."),
-        key("group_by", Kind::List(&Kind::Text), "Alerts that agree in these are one message."),
-        key("group_wait", DURATION_OR_ZERO, "How long a message waits for more alerts."),
-        key("repeat_every", DURATION, "When an alert that lasts is told again."),
-        key("send_resolved", Kind::Flag, "Whether its end is told."),
-        key("spool", Kind::Table(&SPOOL), "Alerts that could not be delivered."),
-        key("redact", Kind::List(&Kind::Text), "What is never in a message."),
-        key("sinks", Kind::Named(Names::Ours, &Kind::Table(&SINK)), "Where alerts go."),
-        key("rules", Kind::List(&Kind::Table(&ALERT_RULE)), "Which alerts go where."),
-        key("heartbeat", Kind::Table(&HEARTBEAT), "A sign of life; its absence is an alarm."),
-    ],
-};
-
-static SPOOL: Shape = Shape {
-    keys: &[
-        key("max", Kind::Integer(0, 10_000_000), "How many."),
-        key("keep", RETENTION, "How long."),
-        key("dead_letter_after", DURATION, "When delivery is given up."),
-    ],
-};
-
-static SINK: Shape = Shape {
-    keys: &[
-        key("kind", Kind::Word(&[word("sns"), word("webhook")]), "What it is.").required(),
-        key("topic_arn", Kind::Text, "Of an SNS topic."),
-        key("attributes", Kind::List(&Kind::Text), "Message attributes for filter policies."),
-        key("retry", Kind::Table(&SINK_RETRY), "What happens when it does not answer."),
-        key("group_id", Kind::Text, "Of a FIFO topic."),
-        key("dedup_id", Kind::Text, "Of a FIFO topic."),
-        key("batch", Kind::Table(&BATCH), "Several alerts in one call."),
-        key("url", Kind::Secret, "Of a webhook; whoever knows it can write there."),
-        key("sign", Kind::Table(&SIGN), "Proves to a webhook who calls."),
-    ],
-};
-
-static SINK_RETRY: Shape = Shape {
-    keys: &[
-        key("max", Kind::Integer(0, 1000), "Attempts beyond the first."),
-        key("backoff", Kind::Text, "Shortest and longest pause, `1s..2m`."),
-    ],
-};
-
-static BATCH: Shape = Shape {
-    keys: &[
-        key("max", Kind::Integer(1, 10), "How many."),
-        key("wait", DURATION_OR_ZERO, "How long for more."),
-    ],
-};
-
-static SIGN: Shape =
-    Shape { keys: &[key("hmac_sha256", Kind::Secret, "Key of the signature.").required()] };
-
-static ALERT_RULE: Shape = Shape {
-    keys: &[
-        key("when", Kind::List(&Kind::Text), "Kinds of alerts.").required(),
-        key(
-            "severity",
-            Kind::Word(&[word("critical"), word("warning"), word("info")]),
-            "How urgent they are.",
-        ),
-        key("to", Kind::List(&Kind::Text), "Sinks.").required(),
-        key("quiet", Kind::Table(&QUIET), "When they can wait."),
-    ],
-};
-
-static QUIET: Shape = Shape {
-    keys: &[
-        key("from", Kind::Text, "Time of day."),
-        key("to", Kind::Text, "Time of day."),
-        key("unless", Kind::List(&Kind::Text), "When they cannot wait after all."),
-    ],
-};
-
-static HEARTBEAT: Shape = Shape {
-    keys: &[key("every", DURATION, "How often."), key("to", Kind::List(&Kind::Text), "Sinks.")],
 };
 
 pub(crate) static BACKUP: Shape = Shape {

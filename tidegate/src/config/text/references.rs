@@ -14,6 +14,20 @@ pub(crate) fn no_pool(name: &str, known: &[&str]) -> Message {
     Message { help: suggest(name, known), ..message }
 }
 
+/// A sink that is not there.
+pub(crate) fn no_sink(name: &str, known: &[&str]) -> Message {
+    let text = format!("there is no sink `{}`", shown(name));
+    let message = Message::new(&codes::NO_SINK, text, "unknown sink");
+    Message { help: suggest(name, known), ..message }
+}
+
+/// An event that never comes.
+pub(crate) fn no_event(kind: &str, known: &[&str]) -> Message {
+    let text = format!("there is no event `{}`, so nobody is told of it", shown(kind));
+    let message = Message::new(&codes::NO_EVENT, text, "unknown event");
+    Message { help: suggest(kind, known), ..message }
+}
+
 /// A listener that is not there.
 pub(crate) fn no_listener(name: &str, known: &[&str]) -> Message {
     let text = format!("there is no listener `{}`", shown(name));

@@ -1,0 +1,182 @@
+//! Who is told: events that a rule names become messages, and messages go to sinks.
+//!
+//! ```text
+//! ring of events ─► rules ─► the same again? ─► a queue per sink ─► its program
+//! ```
+//!
+//! Nothing waits for a sink: the ring is bounded, and so is each queue; what does not fit is counted
+//! and said. A sink tries again for some minutes. What is still not delivered when the program ends
+//! is lost, but for the events themselves, which are in the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use infra::exec::notifier::ExecNotifier;
+use scaler::ports::{Message, Notifier, NotifyError};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::config::{AlertsConfig, RetryConfig, SinkConfig};
+use crate::telemetry::events::{Event, EventRing};
+use window::Window;
+
+mod message;
+mod window;
+
+/// Messages that wait for one sink.
+const QUEUE: usize = 1_000;
+
+/// Events taken at once.
+const BATCH: usize = 64;
+
+/// Events about alerts are none: a sink that fails would have ever more to tell.
+const OWN: &str = "alert_";
+
+/// A sink and who stands behind it.
+pub type Sink = (String, RetryConfig, Arc<dyn Notifier>);
+
+/// The sinks of a configuration; none of them has done anything yet.
+pub fn sinks(config: &AlertsConfig) -> Vec<Sink> {
+    let sink = |sink: &SinkConfig| {
+        let notifier: Arc<dyn Notifier> = Arc::new(ExecNotifier::new(sink.exec.clone()));
+        (sink.name.clone(), sink.retry, notifier)
+    };
+    config.sinks.iter().map(sink).collect()
+}
+
+/// The same for configurations that tell the same, without what they say.
+pub fn summary(config: &AlertsConfig) -> String {
+    let hash = policies::rng::hash(format!("{config:?}").as_bytes()) >> 32;
+    format!("{} sinks, {} rules, {hash:08x}", config.sinks.len(), config.rules.len())
+}
+
+/// Tells of events until it is dropped, from those on that are in the ring already.
+pub async fn run(config: AlertsConfig, site: Arc<str>, events: Arc<EventRing>, sinks: Vec<Sink>) {
+    if sinks.is_empty() || config.rules.is_empty() {
+        return;
+    }
+    // The set cancels its tasks when it is dropped, so they end with this future.
+    let mut tasks = JoinSet::new();
+    let mut queues = Vec::new();
+    for (name, retry, notifier) in sinks {
+        let (send, queue) = mpsc::channel(QUEUE);
+        queues.push((name.clone(), send));
+        tasks.spawn(deliver(name, retry, notifier, queue));
+    }
+    let mut desk = Desk::new(config, site, queues);
+    let mut last = events.last();
+    let mut next = 0;
+    loop {
+        let found = events.since(next, BATCH);
+        if found.missed > 0 {
+            tracing::warn!(missed = found.missed, "alert_events_missed");
+        }
+        next = found.next;
+        for event in &found.events {
+            desk.take(event);
+        }
+        if found.events.is_empty() && last.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Where events become messages.
+struct Desk {
+    config: AlertsConfig,
+    site: Arc<str>,
+    queues: Vec<(String, mpsc::Sender<Arc<Message>>)>,
+    window: Window,
+    sequences: BTreeMap<Option<String>, u64>,
+    /// First number of a pool. By the clock, so that no life of the program repeats the numbers of
+    /// the one before: an ordered topic drops what has the number of an earlier message.
+    first: u64,
+}
+
+impl Desk {
+    fn new(
+        config: AlertsConfig,
+        site: Arc<str>,
+        queues: Vec<(String, mpsc::Sender<Arc<Message>>)>,
+    ) -> Desk {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let window = Window::new(config.dedup_window);
+        Desk { config, site, queues, window, sequences: BTreeMap::new(), first: now.as_secs() }
+    }
+
+    fn take(&mut self, event: &Event) {
+        if event.event.starts_with(OWN) {
+            return;
+        }
+        let rules = self.config.rules.iter();
+        let rules: Vec<_> =
+            rules.filter(|rule| rule.when.iter().any(|kind| *kind == event.event)).collect();
+        let Some(severity) = rules.iter().map(|rule| rule.severity).max() else { return };
+        let mut to: Vec<usize> = rules.iter().flat_map(|rule| rule.to.iter().copied()).collect();
+        to.sort_unstable();
+        to.dedup();
+
+        let key = message::key(&self.site, event);
+        let Some(held_back) = self.window.admit(&key, Instant::now()) else { return };
+        let sequence = self.sequences.entry(event.pool.clone()).or_insert(self.first);
+        *sequence += 1;
+        let told = message::Told { key, severity, sequence: *sequence, held_back };
+        let message = Arc::new(message::of(&self.site, event, told, &self.config.redact));
+        for (name, queue) in to.iter().filter_map(|sink| self.queues.get(*sink)) {
+            if queue.try_send(Arc::clone(&message)).is_err() {
+                let reason = "too many wait already";
+                tracing::error!(sink = %name, key = %message.key, reason, "alert_lost");
+            }
+        }
+    }
+}
+
+/// Delivers what is in the queue, one after the other, each until it is taken or refused.
+async fn deliver(
+    name: String,
+    retry: RetryConfig,
+    notifier: Arc<dyn Notifier>,
+    mut queue: mpsc::Receiver<Arc<Message>>,
+) {
+    while let Some(message) = queue.recv().await {
+        match tell(&name, retry, &*notifier, &message).await {
+            Ok(()) => {
+                tracing::info!(sink = %name, kind = %message.kind, key = %message.key, "alert_sent");
+            }
+            Err(reason) => {
+                tracing::error!(sink = %name, key = %message.key, reason, "alert_lost");
+            }
+        }
+    }
+}
+
+async fn tell(
+    name: &str,
+    retry: RetryConfig,
+    notifier: &dyn Notifier,
+    message: &Message,
+) -> Result<(), String> {
+    let mut pause = retry.shortest;
+    let mut tries = 0;
+    loop {
+        let error = match notifier.tell(message).await {
+            Ok(()) => return Ok(()),
+            Err(NotifyError::Never { reason, .. }) => return Err(reason),
+            Err(NotifyError::Later { source, .. }) => source.to_string(),
+        };
+        if tries == retry.max {
+            return Err(error);
+        }
+        if tries == 0 {
+            tracing::warn!(sink = %name, key = %message.key, error, "alert_delayed");
+        }
+        tries += 1;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(retry.longest);
+    }
+}
+
+#[cfg(test)]
+mod tests;

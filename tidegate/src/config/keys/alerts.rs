@@ -1,0 +1,106 @@
+//! `[alerts]`: who is told, of what, and how.
+
+use super::{
+    DURATION, DURATION_OR_ZERO, Kind, Names, RETENTION, Shape, key, later, word, word_later,
+};
+
+pub(crate) static ALERTS: Shape = Shape {
+    keys: &[
+        key(
+            "sinks",
+            Kind::Named(Names::Ours, &Kind::Table(&SINK)),
+            "Where alerts go (`docs/alerts.md`).",
+        ),
+        key("rules", Kind::List(&Kind::Table(&ALERT_RULE)), "Which events are told, and to whom."),
+        key("dedup_window", DURATION, "The same alert again is one alert within this time.")
+            .or("5m"),
+        key("redact", Kind::List(&Kind::Text), "Fields of events that are never in a message.")
+            .or("[\"client_ip\", \"cookie\", \"authorization\"]"),
+        later("group_by", Kind::List(&Kind::Text), "Alerts that agree in these are one message."),
+        later("group_wait", DURATION_OR_ZERO, "How long a message waits for more alerts."),
+        later("repeat_every", DURATION, "When an alert that lasts is told again."),
+        later("send_resolved", Kind::Flag, "Whether its end is told."),
+        later("spool", Kind::Table(&SPOOL), "Alerts that could not be delivered."),
+        later("heartbeat", Kind::Table(&HEARTBEAT), "A sign of life; its absence is an alarm."),
+    ],
+};
+
+static SPOOL: Shape = Shape {
+    keys: &[
+        key("max", Kind::Integer(0, 10_000_000), "How many."),
+        key("keep", RETENTION, "How long."),
+        key("dead_letter_after", DURATION, "When delivery is given up."),
+    ],
+};
+
+static SINK: Shape = Shape {
+    keys: &[
+        key(
+            "kind",
+            Kind::Word(&[word("exec"), word_later("sns"), word_later("webhook")]),
+            "What it is.",
+        )
+        .required(),
+        key(
+            "command",
+            Kind::Many(&Kind::Text),
+            "Program and arguments, without a shell; it gets one message as JSON.",
+        ),
+        key("timeout", Kind::Duration("100ms", "1h"), "For one message; then it is killed.")
+            .or("10s"),
+        key("env", Kind::Named(Names::Free, &Kind::Body), "Further variables of its environment."),
+        key("retry", Kind::Table(&SINK_RETRY), "What happens when it does not answer.").or("{}"),
+        later("topic_arn", Kind::Text, "Of an SNS topic."),
+        later("attributes", Kind::List(&Kind::Text), "Message attributes for filter policies."),
+        later("group_id", Kind::Text, "Of a FIFO topic."),
+        later("dedup_id", Kind::Text, "Of a FIFO topic."),
+        later("batch", Kind::Table(&BATCH), "Several alerts in one call."),
+        later("url", Kind::Secret, "Of a webhook; whoever knows it can write there."),
+        later("sign", Kind::Table(&SIGN), "Proves to a webhook who calls."),
+    ],
+};
+
+static SINK_RETRY: Shape = Shape {
+    keys: &[
+        key("max", Kind::Integer(0, 1000), "Attempts beyond the first.").or("8"),
+        key("backoff", Kind::Text, "Shortest and longest pause; it doubles in between.")
+            .or("1s..2m"),
+    ],
+};
+
+static BATCH: Shape = Shape {
+    keys: &[
+        key("max", Kind::Integer(1, 10), "How many."),
+        key("wait", DURATION_OR_ZERO, "How long for more."),
+    ],
+};
+
+static SIGN: Shape =
+    Shape { keys: &[key("hmac_sha256", Kind::Secret, "Key of the signature.").required()] };
+
+static ALERT_RULE: Shape = Shape {
+    keys: &[
+        key("when", Kind::Many(&Kind::Text), "Kinds of events, out of `docs/events.md`.")
+            .required(),
+        key(
+            "severity",
+            Kind::Word(&[word("critical"), word("warning"), word("info")]),
+            "How urgent they are.",
+        )
+        .or("warning"),
+        key("to", Kind::Many(&Kind::Text), "Sinks.").required(),
+        later("quiet", Kind::Table(&QUIET), "When they can wait."),
+    ],
+};
+
+static QUIET: Shape = Shape {
+    keys: &[
+        key("from", Kind::Text, "Time of day."),
+        key("to", Kind::Text, "Time of day."),
+        key("unless", Kind::List(&Kind::Text), "When they cannot wait after all."),
+    ],
+};
+
+static HEARTBEAT: Shape = Shape {
+    keys: &[key("every", DURATION, "How often."), key("to", Kind::List(&Kind::Text), "Sinks.")],
+};
