@@ -306,13 +306,15 @@ impl Passage<'_> {
         exchange: &mut Exchange,
         mut upstream: Box<Upstream>,
     ) -> Outcome {
-        self.timer.set(self.route.timeouts.idle_stream);
+        let silent_at = self.worker.timers.after(self.route.timeouts.idle_stream);
+        self.timer.set_at(silent_at);
         let tunnel = Tunnel {
             worker: self.worker,
             front,
             upstream: &mut upstream,
             timer: self.timer,
             idle: self.route.timeouts.idle_stream,
+            silent_at: silent_at.into(),
             record: &mut exchange.record,
             client_ended: false,
             backend_ended: false,

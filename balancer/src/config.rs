@@ -121,6 +121,8 @@ pub struct PoolConfig {
     pub upstream: UpstreamConfig,
     /// How they are asked whether they are well.
     pub health: HealthConfig,
+    /// How long a backend that leaves is waited for.
+    pub drain: DrainConfig,
     /// Requests that all of them together may have in flight; `None`: what each may have.
     pub concurrency: Option<u32>,
     /// What becomes of requests while all of them are full.
@@ -162,6 +164,15 @@ pub struct ConductConfig {
     pub breaker: Option<BreakerPolicy>,
     /// `health.min_healthy`: the share of well members, in percent, below which the pool panics.
     pub min_healthy: Option<f64>,
+}
+
+/// `[pools.*] drain`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DrainConfig {
+    /// What is under way on a backend that drains is cut after this; `None` waits for it.
+    pub wait_inflight: Option<Duration>,
+    /// Tunnels, and answers of which nobody has said how long they are, are cut after this.
+    pub wait_streams: Option<Duration>,
 }
 
 /// `[pools.*] queue`

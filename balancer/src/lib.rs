@@ -32,6 +32,7 @@ mod listener;
 pub mod load;
 pub mod outcome;
 mod owed;
+mod parting;
 mod proxy;
 mod proxy_protocol;
 pub mod queue;

@@ -65,11 +65,13 @@ pub enum Outcome {
     ClientBodyBroken,
     /// The door was told to stop at once.
     Stopped,
+    /// The backend drained, and was waited for long enough.
+    Drained,
 }
 
 impl Outcome {
     /// All of them, in the order of the discriminants.
-    pub const ALL: [Outcome; 30] = [
+    pub const ALL: [Outcome; 31] = [
         Outcome::Ok,
         Outcome::Answered,
         Outcome::BadRequest,
@@ -100,6 +102,7 @@ impl Outcome {
         Outcome::ClientGone,
         Outcome::ClientBodyBroken,
         Outcome::Stopped,
+        Outcome::Drained,
     ];
 
     /// The word.
@@ -135,6 +138,7 @@ impl Outcome {
             Outcome::ClientGone => "client_gone",
             Outcome::ClientBodyBroken => "client_body_broken",
             Outcome::Stopped => "stopped",
+            Outcome::Drained => "drained",
         }
     }
 }

@@ -23,7 +23,7 @@ impl Outcome {
             Outcome::BadResponse | Outcome::AnswerCut => 502,
             Outcome::TooManyConnections | Outcome::NoHealthyBackend | Outcome::Full => 503,
             Outcome::QueueFull | Outcome::QueueTimeout => 503,
-            Outcome::Maintenance | Outcome::Stopped => 503,
+            Outcome::Maintenance | Outcome::Stopped | Outcome::Drained => 503,
             Outcome::ConnectTimeout | Outcome::AttemptTimeout => 504,
             Outcome::FirstByteTimeout | Outcome::TotalTimeout | Outcome::StreamIdle => 504,
             Outcome::VersionRefused => 505,
@@ -48,6 +48,7 @@ impl Outcome {
                 | Outcome::BodyTooLarge
                 | Outcome::ClientBodyBroken
                 | Outcome::Stopped
+                | Outcome::Drained
         )
     }
 

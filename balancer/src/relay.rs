@@ -135,8 +135,10 @@ impl<F: Front> Relay<'_, F> {
         if let Poll::Ready(ended) = self.poll_down(cx)? {
             return Poll::Ready(Ok(ended));
         }
-        if self.worker.is_stopping_now() {
-            return Poll::Ready(Err(Broken::TimedOut(Outcome::Stopped)));
+        if self.worker.may_end()
+            && let Some(outcome) = self.ended_by_us()
+        {
+            return Poll::Ready(Err(Broken::TimedOut(outcome)));
         }
         if self.timer.is_due() {
             if let Some(fired) = self.what_fired() {
@@ -145,6 +147,15 @@ impl<F: Front> Relay<'_, F> {
             return self.look(cx).map(Err);
         }
         Poll::Pending
+    }
+
+    #[cold]
+    fn ended_by_us(&self) -> Option<Outcome> {
+        let framing = self.exchange.response.framing;
+        let is_stream =
+            self.down != Down::Head && matches!(framing, Framing::Chunked | Framing::UntilClose);
+        let slot = self.exchange.record.backend.as_deref();
+        self.worker.ends(slot, self.timer, is_stream)
     }
 
     /// Once a second while an answer is awaited: whether the client is still there, and whether

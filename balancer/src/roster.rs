@@ -20,6 +20,7 @@
 //! | their slots, and those that only finish requests  | `slots.rs`  |
 //! | what is published of them                         | `output.rs` |
 //! | what is told of them                              | `news.rs`   |
+//! | drains that have taken long enough                | `ran_out.rs`|
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -48,6 +49,7 @@ mod hand_over;
 mod judge;
 mod news;
 mod output;
+mod ran_out;
 mod slots;
 mod standing;
 mod state;
@@ -82,7 +84,7 @@ pub struct Member {
     pub is_leaving: bool,
     /// The configuration names it.
     pub is_written: bool,
-    /// How its drain goes, while it drains.
+    /// How its drain goes, while it drains, or went, when it has.
     pub drain: Option<Drain>,
     /// What is shared about it, once it has an address.
     pub slot: Option<Arc<Slot>>,
@@ -178,9 +180,11 @@ impl Roster {
         }
     }
 
-    /// Lets those go that have finished their last request. To be called once a second.
+    /// Lets those go that have finished their last request, and marks those that have taken too
+    /// long over it. To be called once a second.
     pub fn sweep(&self) {
         let mut state = self.lock();
+        state.run_out(Instant::now());
         if state.sweep() {
             self.publish(&mut state);
         }

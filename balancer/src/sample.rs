@@ -12,8 +12,8 @@ use policies::route::normal::PathRules;
 use policies::route::{Action, Matcher, Route, Target};
 
 use crate::config::{
-    ConductConfig, DoorConfig, ForwardedStyle, HeaderEdits, ListenerConfig, PoolConfig, Priority,
-    QueueConfig, RouteConfig, Timeouts, UpstreamConfig,
+    ConductConfig, DoorConfig, DrainConfig, ForwardedStyle, HeaderEdits, ListenerConfig,
+    PoolConfig, Priority, QueueConfig, RouteConfig, Timeouts, UpstreamConfig,
 };
 
 /// A door on a free loopback port in front of `backends`.
@@ -74,6 +74,7 @@ fn pool(backends: &[SocketAddr]) -> PoolConfig {
             max_age: Duration::from_secs(600),
             max_idle: 256,
         },
+        drain: DrainConfig::default(),
         health: HealthConfig {
             probe: ProbeKind::Tcp,
             port: None,

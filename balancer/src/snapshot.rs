@@ -6,8 +6,9 @@
 //! survive every change of membership and configuration.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 use policies::backend::BackendKey;
@@ -17,6 +18,7 @@ use policies::route::RouteTable;
 use crate::budget::Budget;
 use crate::config::DoorConfig;
 use crate::limits::{Gate, PoolGates};
+use crate::parting::RanOut;
 use crate::queue::Queue;
 use crate::stats::Layout;
 
@@ -82,6 +84,10 @@ pub struct Slot {
     /// Requests that may still enter on probation.
     permits: AtomicU32,
     is_unwell: AtomicBool,
+    /// Since when its backend has been leaving, if it is. The control side only.
+    parting_since: Mutex<Option<Instant>>,
+    ran_out: AtomicU8,
+    cuts: AtomicU32,
     in_flight: CachePadded<AtomicU32>,
 }
 
@@ -103,6 +109,9 @@ impl Slot {
             streams: AtomicU32::new(0),
             permits: AtomicU32::new(0),
             is_unwell: AtomicBool::new(false),
+            parting_since: Mutex::new(None),
+            ran_out: AtomicU8::new(0),
+            cuts: AtomicU32::new(0),
             in_flight: CachePadded::new(AtomicU32::new(0)),
         }
     }
@@ -143,6 +152,50 @@ impl Slot {
 
     pub(crate) fn close(&self) {
         self.set_max_concurrency(Some(0));
+    }
+
+    /// Closes it because its backend drains, goes or moves, and begins to count the time.
+    pub(crate) fn part(&self) {
+        self.parting().get_or_insert_with(Instant::now);
+        self.close();
+    }
+
+    /// Its backend is wanted again: nothing that ran out meanwhile counts any longer.
+    pub(crate) fn rejoin(&self) {
+        if self.parting().take().is_some() {
+            self.set_ran_out(RanOut::default());
+            self.cuts.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How long its backend has been leaving, if it is.
+    pub(crate) fn parting_for(&self, now: Instant) -> Option<Duration> {
+        self.parting().map(|since| now.saturating_duration_since(since))
+    }
+
+    fn parting(&self) -> MutexGuard<'_, Option<Instant>> {
+        // Nothing that holds it can panic.
+        self.parting_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is not waited for any longer.
+    pub(crate) fn ran_out(&self) -> RanOut {
+        RanOut::of_bits(self.ran_out.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_ran_out(&self, ran_out: RanOut) {
+        self.ran_out.store(ran_out.to_bits(), Ordering::Relaxed);
+    }
+
+    /// One was cut because of that.
+    pub(crate) fn note_cut(&self) {
+        self.cuts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were, since it began to leave. Whole once it is idle: who is cut gives its place back
+    /// after it was counted here.
+    pub(crate) fn cuts(&self) -> u32 {
+        self.cuts.load(Ordering::Relaxed)
     }
 
     /// Whether it was found to be in no state to answer. Requests that wait for it may move on;

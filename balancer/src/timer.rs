@@ -209,6 +209,18 @@ impl Timer {
         late > after(0, limit / 5).max(TICK_MS)
     }
 
+    /// Moves the deadline there unless it is earlier.
+    pub(crate) fn set_no_later(&self, due: Millis) {
+        if due < self.due.get() {
+            self.set_at(due);
+        }
+    }
+
+    /// Which of the worker's timers it is.
+    pub(crate) fn key(&self) -> u32 {
+        self.key
+    }
+
     /// Whether the deadline has passed, by the last clock reading.
     pub(crate) fn is_due(&self) -> bool {
         self.due.get() <= self.timers.now()

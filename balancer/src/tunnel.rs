@@ -1,12 +1,13 @@
 //! After a 101: bytes pass both ways as they are, until both sides have ended or fallen silent.
 
+use std::cell::Cell;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::exchange::Record;
 use crate::front::Front;
 use crate::outcome::Outcome;
-use crate::timer::Timer;
+use crate::timer::{Millis, Timer};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 
@@ -17,6 +18,8 @@ pub(crate) struct Tunnel<'a, F: Front> {
     pub(crate) upstream: &'a mut Upstream,
     pub(crate) timer: &'a Timer,
     pub(crate) idle: Duration,
+    /// When it ends if nothing moves until then.
+    pub(crate) silent_at: Cell<Millis>,
     pub(crate) record: &'a mut Record,
     pub(crate) client_ended: bool,
     pub(crate) backend_ended: bool,
@@ -50,11 +53,18 @@ impl<F: Front> Tunnel<'_, F> {
             _ if self.client_ended && self.backend_ended => return Poll::Ready(Outcome::Ok),
             _ => {}
         }
-        if self.timer.is_due() {
-            return Poll::Ready(Outcome::StreamIdle);
+        if self.worker.may_end() {
+            let slot = self.record.backend.as_deref();
+            if let Some(outcome) = self.worker.ends(slot, self.timer, true) {
+                return Poll::Ready(outcome);
+            }
         }
-        if self.worker.is_stopping_now() {
-            return Poll::Ready(Outcome::Stopped);
+        if self.timer.is_due() {
+            if self.silent_at.get() <= self.worker.timers.now() {
+                return Poll::Ready(Outcome::StreamIdle);
+            }
+            // It was to end earlier, and is not any more.
+            self.timer.set_at(self.silent_at.get());
         }
         Poll::Pending
     }
@@ -102,6 +112,7 @@ impl<F: Front> Tunnel<'_, F> {
 
     fn note_progress(&self) {
         self.worker.timers.read_clock();
-        self.timer.set(self.idle);
+        self.silent_at.set(self.worker.timers.after(self.idle));
+        self.timer.set_at(self.silent_at.get());
     }
 }

@@ -17,11 +17,13 @@ use tokio::time::Instant;
 use crate::access_log::{AccessLog, LogSource};
 use crate::exchange::Exchange;
 use crate::listener::{Gate, Limits, Listener};
+use crate::outcome::Outcome;
+use crate::parting::Partings;
 use crate::record;
 use crate::shared::{Shared, Stage};
 use crate::snapshot::{Slot, Snapshot};
 use crate::stats::Finished;
-use crate::timer::Timers;
+use crate::timer::{Timer, Timers};
 use crate::upstream::SlotLocal;
 use crate::view::{Locals, View};
 use crate::waiting::{self, Waiters};
@@ -46,6 +48,7 @@ pub(crate) struct Worker {
     /// For request ids: must not repeat over restarts.
     ids: RefCell<Rng>,
     pub(crate) waiters: Waiters,
+    partings: Partings,
     closed: tokio::sync::Notify,
     index: usize,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
@@ -76,6 +79,7 @@ impl Worker {
             rng: RefCell::new(Rng::new(seed)),
             ids: RefCell::new(Rng::new(random_seed())),
             waiters: Waiters::default(),
+            partings: Partings::default(),
             closed: tokio::sync::Notify::new(),
             index,
             snapshot: RefCell::new(cache),
@@ -176,6 +180,35 @@ impl Worker {
     /// Whether connections without a request are to close.
     pub(crate) fn is_draining(&self) -> bool {
         self.stage.get() >= Stage::Draining
+    }
+
+    /// Whether requests under way have to look whether they are to end, which
+    /// [`Worker::ends`] says.
+    #[inline]
+    pub(crate) fn may_end(&self) -> bool {
+        self.is_stopping_now() || self.partings.is_any()
+    }
+
+    /// How the door itself ends what is under way on this backend, if it does: because it was
+    /// told to stop at once, or because the backend's drain has waited long enough. If that is
+    /// later, the timer is moved there.
+    pub(crate) fn ends(
+        &self,
+        slot: Option<&Slot>,
+        timer: &Timer,
+        is_stream: bool,
+    ) -> Option<Outcome> {
+        if self.is_stopping_now() {
+            return Some(Outcome::Stopped);
+        }
+        let slot = slot?;
+        let end = self.partings.end_of(slot, timer, is_stream)?;
+        if end <= self.timers.now() {
+            slot.note_cut();
+            return Some(Outcome::Drained);
+        }
+        timer.set_no_later(end);
+        None
     }
 
     pub(crate) fn is_stopping_now(&self) -> bool {
@@ -399,6 +432,9 @@ async fn keep_house(worker: Rc<Worker>) {
         let now = worker.timers.now();
         let view = worker.view();
         view.report_arrivals(worker.timers.last_reading());
+        if worker.partings.follow(view.members(), now) {
+            worker.timers.wake_all();
+        }
         let locals = worker.locals.borrow();
         for (config, pool) in view.members() {
             for slot in &pool.members {

@@ -100,11 +100,13 @@ impl Operator {
     }
 
     /// Runs a command of the program against the socket.
-    pub async fn command(&self, args: &[&str]) -> Output {
+    pub fn command(&self, args: &[&str]) -> impl Future<Output = Output> + use<> {
         let mut command = Command::new(binary());
         command.args(args).arg("--socket").arg(self.socket());
-        let output = tokio::task::spawn_blocking(move || command.output());
-        output.await.expect("no panic").expect("the program starts")
+        async move {
+            let output = tokio::task::spawn_blocking(move || command.output());
+            output.await.expect("no panic").expect("the program starts")
+        }
     }
 }
 

@@ -281,6 +281,7 @@ fn backend_view(
         drain: member.drain.map(|drain| DrainView {
             since_seconds: drain.since.elapsed().as_secs(),
             waited_for: drain.waited_for,
+            cut: drain.cut,
             is_leaving: member.is_leaving,
         }),
         requests: counted.map_or(0, |backend| backend.answers()),

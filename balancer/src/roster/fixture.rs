@@ -12,7 +12,7 @@ use policies::route::{Action, Target};
 
 use super::Roster;
 use crate::config::{
-    ConductConfig, DoorConfig, PoolConfig, QueueConfig, RouteConfig, UpstreamConfig,
+    ConductConfig, DoorConfig, DrainConfig, PoolConfig, QueueConfig, RouteConfig, UpstreamConfig,
 };
 
 /// Pools by name with their backends, four workers.
@@ -42,6 +42,7 @@ fn pool(name: &str, backends: &[Backend]) -> PoolConfig {
             max_age: Duration::from_secs(60),
             max_idle: 8,
         },
+        drain: DrainConfig::default(),
         health: HealthConfig {
             probe: ProbeKind::Tcp,
             port: None,

@@ -19,13 +19,15 @@ pub struct Order {
     pub reason: Option<String>,
 }
 
-/// A drain under way.
+/// A drain under way, or how it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drain {
     /// When it began.
     pub since: Instant,
     /// Requests that were under way then.
     pub waited_for: u32,
+    /// How many of them were cut, because they took longer than `[pools.*] drain` lets them.
+    pub cut: u32,
 }
 
 /// One change of one member.
@@ -36,7 +38,7 @@ pub(super) struct News {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
+pub(super) enum What {
     Added(Backend),
     /// With this many requests that still run.
     Removed(Stage, u32),
@@ -47,6 +49,7 @@ enum What {
     },
     Drained {
         waited_for: u32,
+        cut: u32,
         waited_ms: u64,
     },
     Undrained {
@@ -55,12 +58,26 @@ enum What {
     },
     Weight(u32, u32),
     Cap(Option<u32>, Option<u32>),
+    /// Streams that are left are cut from now on.
+    ClosesStreams {
+        in_flight: u32,
+    },
+    /// Requests that are left are.
+    RanOut {
+        in_flight: u32,
+    },
+}
+
+impl News {
+    pub(super) fn new(key: &BackendKey, what: What) -> News {
+        News { key: key.clone(), what }
+    }
 }
 
 impl State {
     /// What has changed since the last call. Keeps account of drains.
     pub(super) fn news(&mut self, now: Instant) -> Vec<News> {
-        let mut news = Vec::new();
+        let mut news = std::mem::take(&mut self.unsaid);
         if self.told == self.membership {
             return news;
         }
@@ -99,7 +116,7 @@ impl State {
             // What the drain waits for: streams as well.
             let in_flight =
                 self.member(key).map_or(0, |member| member.in_flight() + member.streams());
-            self.drains.insert(key.clone(), Drain { since: now, waited_for: in_flight });
+            self.drains.insert(key.clone(), Drain { since: now, waited_for: in_flight, cut: 0 });
             let is_leaving = after.is_leaving;
             all.push(What::Draining { from, in_flight, is_leaving });
         }
@@ -121,10 +138,11 @@ impl State {
     }
 
     fn drained(&mut self, key: &BackendKey, now: Instant) -> What {
-        let drain = self.drains.remove(key).unwrap_or(Drain { since: now, waited_for: 0 });
+        let drain =
+            self.drains.get(key).copied().unwrap_or(Drain { since: now, waited_for: 0, cut: 0 });
         let waited = now.saturating_duration_since(drain.since).as_millis();
         let waited_ms = u64::try_from(waited).unwrap_or(u64::MAX);
-        What::Drained { waited_for: drain.waited_for, waited_ms }
+        What::Drained { waited_for: drain.waited_for, cut: drain.cut, waited_ms }
     }
 }
 
@@ -156,16 +174,25 @@ pub(super) fn tell(news: &[News], order: Option<&Order>) {
                     "backend_draining"
                 );
             }
-            What::Drained { waited_for, waited_ms } => {
+            What::Drained { waited_for, cut, waited_ms } => {
                 let (from, to) = (Stage::Draining, Stage::Drained);
                 // Nobody's order: it is so.
-                tracing::info!(%pool, %backend, %from, %to, waited_for, waited_ms, "backend_drained");
+                tracing::info!(
+                    %pool, %backend, %from, %to, waited_for, cut, waited_ms,
+                    "backend_drained"
+                );
             }
             What::Undrained { from, to } => {
                 tracing::info!(%pool, %backend, %from, %to, actor, reason, "backend_undrained");
             }
             What::Weight(from, to) => {
                 tracing::info!(%pool, %backend, from, to, actor, reason, "backend_weight");
+            }
+            What::ClosesStreams { in_flight } => {
+                tracing::info!(%pool, %backend, in_flight, "drain_closes_streams");
+            }
+            What::RanOut { in_flight } => {
+                tracing::warn!(%pool, %backend, in_flight, "drain_ran_out");
             }
             What::Cap(from, to) => {
                 let word = |cap: &Option<u32>| cap.map_or("none".to_owned(), |cap| cap.to_string());

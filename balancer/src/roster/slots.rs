@@ -53,7 +53,7 @@ impl Slots {
 
     /// No member has this slot any more.
     pub(super) fn retire(&mut self, slot: Arc<Slot>) {
-        slot.close();
+        slot.part();
         if !slot.is_idle() {
             self.finishing.push(slot);
         }

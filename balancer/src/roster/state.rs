@@ -20,7 +20,7 @@ use policies::route::RouteTable;
 use super::conduct::Takes;
 use super::fresh::Order;
 use super::gates::Gates;
-use super::news::Drain;
+use super::news::{Drain, News};
 use super::slots::Slots;
 use super::standing::{Intake, Standing};
 use super::{Known, Member, Name};
@@ -48,8 +48,10 @@ pub(super) struct State {
     pub(super) gates: Gates,
     /// The members as they were last told.
     pub(super) told: Membership,
-    /// One per member that drains.
+    /// One per member that drains or has drained.
     pub(super) drains: BTreeMap<BackendKey, Drain>,
+    /// News that no comparison of members finds.
+    pub(super) unsaid: Vec<News>,
 }
 
 impl State {
@@ -69,6 +71,7 @@ impl State {
             gates: Gates::default(),
             told: Membership::default(),
             drains: BTreeMap::new(),
+            unsaid: Vec::new(),
             config,
         };
         state.match_budgets();
@@ -192,12 +195,16 @@ impl State {
     pub(super) fn member(&self, key: &BackendKey) -> Option<Member> {
         let member = self.membership.get(key)?;
         let standing = self.standings.get(key)?;
+        let cut = |drain: &Drain| {
+            let slots = standing.slot.iter().chain(self.slots.finishing(key));
+            drain.cut.max(slots.map(|slot| slot.cuts()).sum())
+        };
         Some(Member {
             backend: member.backend.clone(),
             stage: member.stage,
             is_leaving: member.is_leaving,
             is_written: member.is_written,
-            drain: self.drains.get(key).copied(),
+            drain: self.drains.get(key).map(|drain| Drain { cut: cut(drain), ..*drain }),
             slot: standing.slot.clone(),
             verdict: standing.verdict,
             reason: standing.reason.clone(),
@@ -241,6 +248,7 @@ impl State {
         self.match_standings();
         let due = self.due();
         if !due.is_empty() {
+            self.note_cuts();
             self.apply(due);
             self.match_standings();
         }
@@ -333,9 +341,10 @@ impl State {
                 };
                 if let Some(slot) = &standing.slot {
                     slot.set_max_streams(streams(&self.config, pool, backend));
-                }
-                if let (Some(slot), Intake::Closed) = (&standing.slot, standing.intake) {
-                    slot.close();
+                    match standing.intake {
+                        Intake::Closed => slot.part(),
+                        Intake::Open { .. } => slot.rejoin(),
+                    }
                 }
                 self.standings.insert(key, standing);
             }

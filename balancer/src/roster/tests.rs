@@ -10,6 +10,7 @@ use policies::rng::Rng;
 
 use super::fixture::{backend, door, healthy, key, report, report_now};
 use super::{Member, Name, Roster};
+use crate::parting::RanOut;
 use crate::snapshot::Slot;
 
 const A: &str = "10.0.0.1:80";
@@ -375,4 +376,29 @@ fn a_backend_that_came_back_to_its_address_is_checked_anew_and_old_reports_do_no
     takes(&roster, &["b"]);
     roster.report(report_now(&roster, "app/a", A, Verdict::Healthy));
     takes(&roster, &["a", "b"]);
+}
+
+#[test]
+fn a_drain_that_has_waited_long_enough_marks_its_slot_until_it_is_taken_back() {
+    let mut config = app_config(&[backend("a", A), backend("b", B)]);
+    config.pools[0].drain.wait_streams = Some(std::time::Duration::ZERO);
+    let roster = healthy(config);
+    let (a, b) = (slot(&roster, "app/a"), slot(&roster, "app/b"));
+    assert!(a.try_enter() && b.try_enter());
+    roster.sweep();
+    assert_eq!(a.ran_out(), RanOut::default());
+    roster.change(Change::Drain { key: key("app/a") }).unwrap();
+    roster.sweep();
+    let streams = RanOut { streams: true, requests: false };
+    assert_eq!((a.ran_out(), b.ran_out()), (streams, RanOut::default()));
+    a.note_cut();
+    roster.sweep();
+    let drain = member(&roster, "app/a").unwrap().drain.unwrap();
+    assert_eq!((drain.waited_for, drain.cut), (1, 1));
+    roster.change(Change::Undrain { key: key("app/a") }).unwrap();
+    assert_eq!((a.ran_out(), a.cuts()), (RanOut::default(), 0));
+    // One that is gone for good is not waited for any longer either.
+    roster.change(Change::Remove { key: key("app/b") }).unwrap();
+    roster.sweep();
+    assert_eq!(b.ran_out(), streams);
 }

@@ -11,8 +11,8 @@ use policies::route::{Action, Arm, Location, Matcher, Route, Target};
 
 use super::*;
 use crate::config::{
-    ConductConfig, DoorConfig, ForwardedStyle, HeaderEdits, ListenerConfig, PoolConfig, Priority,
-    QueueConfig, RouteConfig, Timeouts, UpstreamConfig,
+    ConductConfig, DoorConfig, DrainConfig, ForwardedStyle, HeaderEdits, ListenerConfig,
+    PoolConfig, Priority, QueueConfig, RouteConfig, Timeouts, UpstreamConfig,
 };
 use crate::outcome::Outcome;
 
@@ -291,6 +291,7 @@ fn pool(name: &str) -> PoolConfig {
             max_age: Duration::from_secs(600),
             max_idle: 64,
         },
+        drain: DrainConfig::default(),
         health: HealthConfig {
             probe: ProbeKind::Tcp,
             port: None,

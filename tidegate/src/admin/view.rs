@@ -129,7 +129,7 @@ pub struct BackendView {
     /// The configuration names it; else it joined at run time.
     #[serde(default)]
     pub is_written: bool,
-    /// How its drain goes, while it drains.
+    /// How its drain goes, while it drains, or went, when it has.
     #[serde(default)]
     pub drain: Option<DrainView>,
     /// Answers since the start.
@@ -144,13 +144,16 @@ fn whole() -> u32 {
     100
 }
 
-/// A drain under way.
+/// A drain under way, or how it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainView {
-    /// How long it has gone on.
+    /// How long ago it began.
     pub since_seconds: u64,
     /// Requests that were under way when it began.
     pub waited_for: u32,
+    /// How many of them were cut, because they took longer than `[pools.*] drain` lets them.
+    #[serde(default)]
+    pub cut: u32,
     /// It goes when it has drained.
     pub is_leaving: bool,
 }

@@ -220,21 +220,22 @@ pub fn drain(args: DrainArgs) -> ExitCode {
 
 /// Looks until it has drained, or is wanted again; what to say then.
 async fn drained(args: &DrainArgs) -> Result<String, AskError> {
-    let mut waited_for = 0;
+    let (mut waited_for, mut cut) = (0, 0);
     loop {
         let now: BackendView = match args.socket.get(&args.name.path("")).await {
             // It was leaving, and has.
             Err(AskError::Refused { status: StatusCode::NOT_FOUND, .. }) => break,
             other => other?,
         };
-        waited_for = now.drain.map_or(waited_for, |drain| drain.waited_for);
+        (waited_for, cut) = now.drain.map_or((waited_for, cut), |d| (d.waited_for, d.cut));
         match now.state {
             BackendState::Draining => tokio::time::sleep(LOOK).await,
             BackendState::Drained => break,
             other => return Ok(format!("{} is {} again, not drained\n", args.name, other.word())),
         }
     }
-    Ok(format!("{} drained; it waited for {waited_for} requests\n", args.name))
+    let cut = if cut == 0 { String::new() } else { format!(", {cut} of them were cut") };
+    Ok(format!("{} drained; it waited for {waited_for} requests{cut}\n", args.name))
 }
 
 /// `tidegate undrain`

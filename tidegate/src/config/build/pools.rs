@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use balancer::config::{PoolConfig, QueueConfig, UpstreamConfig};
+use balancer::config::{DrainConfig, PoolConfig, QueueConfig, UpstreamConfig};
 use health::config::{HealthConfig, ProbeKind};
 use policies::backend::{Address, Backend, BackendId, Origin, PoolName};
 use policies::balance::{HashKey, Rule};
@@ -63,6 +63,7 @@ fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, defaults: View<'_>
         },
         health: health_config(view.view("health").or(defaults.view("health"))),
         conduct: conduct::conduct(view, defaults),
+        drain: drain(view.view("drain").or(defaults.view("drain"))),
         concurrency: view.view("limits").integer("concurrency"),
         max_streams: view.integer("max_streams"),
         stream_weight: view.number("stream_weight").unwrap_or_default(),
@@ -83,6 +84,13 @@ fn fill_permille(build: &mut Build<'_>, view: View<'_>) -> u32 {
         build.say(node.span, say::idle_key("fill_to", why));
     }
     view.share("fill_to").map_or(1_000, |share| (share * 10.0).round() as u32)
+}
+
+fn drain(view: View<'_>) -> DrainConfig {
+    DrainConfig {
+        wait_inflight: view.duration("wait_inflight"),
+        wait_streams: view.duration("wait_streams"),
+    }
 }
 
 fn queue(view: View<'_>) -> QueueConfig {

@@ -14,7 +14,7 @@ pub(crate) static DEFAULTS: Shape = Shape {
             Kind::Table(&BREAKER),
             "When a backend gets no requests at all for a while. Without it none has a breaker.",
         ),
-        later("drain", Kind::Table(&DRAIN), "How a backend leaves."),
+        key("drain", Kind::Table(&DRAIN), "How a backend leaves."),
     ],
 };
 
@@ -186,11 +186,29 @@ static HALF_OPEN: Shape = Shape {
     ],
 };
 
-static DRAIN: Shape = Shape {
+pub(crate) static DRAIN: Shape = Shape {
     keys: &[
-        key("stop_new", Kind::Word(&[word("at_once")]), "When it gets no new requests."),
-        key("wait_inflight", DURATION_OR_ZERO, "For requests under way."),
-        key("wait_streams", DURATION_OR_ZERO, "For WebSocket and event streams."),
-        key("after", Kind::Word(&[word("terminate")]), "What happens then."),
+        key("stop_new", Kind::Word(&[word("at_once")]), "When it gets no new requests.")
+            .or("at_once"),
+        key(
+            "wait_inflight",
+            DURATION_OR_ZERO,
+            "Requests under way that take longer are cut; their own timeouts go on meanwhile.",
+        )
+        .or_else("until they end"),
+        key(
+            "wait_streams",
+            DURATION_OR_ZERO,
+            "Tunnels (WebSocket) and answers of which nobody has said how long they are (event \
+             streams) that take longer are cut, not all at once: spread over a fifth of this \
+             time, at least 1s and at most 30s.",
+        )
+        .or("10m"),
+        key(
+            "after",
+            Kind::Word(&[word("terminate")]),
+            "What becomes of an instance of an elastic pool then.",
+        )
+        .or("terminate"),
     ],
 };

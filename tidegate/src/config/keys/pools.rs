@@ -1,6 +1,6 @@
 //! `[pools.*]`
 
-use super::defaults::{BREAKER, HEALTH, OUTLIER};
+use super::defaults::{BREAKER, DRAIN, HEALTH, OUTLIER};
 use super::listeners::CERTIFICATE;
 use super::providers::{EXEC, PROCESS};
 use super::{DURATION, Kind, Shape, awaited, key, later, word, word_awaited};
@@ -64,6 +64,8 @@ pub(crate) static POOL: Shape = Shape {
             "How backends are asked whether they are well, instead of `[defaults.health]`.",
         )
         .or("{}"),
+        key("drain", Kind::Table(&DRAIN), "How a backend leaves, instead of `[defaults.drain]`.")
+            .or("{}"),
         key(
             "outlier",
             Kind::Table(&OUTLIER),
