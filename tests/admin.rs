@@ -11,8 +11,8 @@ use std::process::Command;
 use serde_json::Value;
 use tests::crowd::{crowd, plain};
 use tests::door::{TestFolder, binary, one_pool};
-use tests::operator::over_unix;
-use tests::{CEILING, TestBackend, TestClient, TestDoor, within};
+use tests::operator::{Operator, over_unix};
+use tests::{Answer, CEILING, TestBackend, TestClient, TestDoor, within};
 
 const WORKERS: [usize; 2] = [1, 4];
 
@@ -32,6 +32,20 @@ async fn administered(red: &TestBackend, workers: usize) -> (TestDoor, TestFolde
     );
     let door = TestDoor::checked(&(one_pool(&[red], workers) + &admin), &[red]).await;
     (door, folder)
+}
+
+#[tokio::test]
+async fn what_was_refused_for_its_own_fault_is_not_counted_as_failed() {
+    let red = TestBackend::start("red").await;
+    let (door, operator) = Operator::of(&one_pool(&[&red], 1), &[&red]).await;
+    assert_eq!(door.client().await.request("GET / HTTP/1.1\r\n\r\n").await.status, 400);
+    assert_eq!(door.client().await.request("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n").await.status, 405);
+    red.answer_next(Answer::reset());
+    let post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(door.client().await.request(post).await.status, 502);
+    let status = operator.until("/v1/status", |status| status["requests"] == 3).await;
+    let counts = (&status["failed_requests"], &status["refused_requests"]);
+    assert_eq!(counts, (&1.into(), &2.into()));
 }
 
 #[tokio::test]

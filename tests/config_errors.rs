@@ -6,10 +6,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use policies::rng::Rng;
 use policies::route::Action;
+use tests::door::TestFolder;
 use tidegate::command::check;
 use tidegate::config::{self, Severity, codes};
 
@@ -135,6 +137,18 @@ fn included_files_follow_the_main_one_in_the_order_of_their_names() {
     assert_eq!(&key[..], b"0123456789abcdef0123456789abcdef");
     let Action::Respond { body, .. } = &door.routes[1].route.action else { panic!("no body") };
     assert_eq!(&body[..], b"<p>hello\n");
+}
+
+#[test]
+fn a_pipe_is_not_included_and_not_waited_for() {
+    let folder = TestFolder::new("pipe");
+    let main = folder.write("main.toml", "schema = 1\ninclude = [\"more.toml\"]\n");
+    let made = Command::new("mkfifo").arg(folder.path.join("more.toml")).status().unwrap();
+    assert!(made.success());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(config::render_text(&config::load(&main).problems)));
+    let report = told.recv_timeout(Duration::from_secs(20)).expect("nobody writes into the pipe");
+    assert!(report.contains("`more.toml` matches no file"), "{report}");
 }
 
 #[test]

@@ -69,6 +69,18 @@ pub enum Outcome {
     Drained,
 }
 
+/// How well a request has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The client has all that it asked for, or left.
+    Served,
+    /// It does not, because of what it sent or because that is how the door is set: nothing is
+    /// broken here.
+    Refused,
+    /// It does not, and should.
+    Failed,
+}
+
 impl Outcome {
     /// All of them, in the order of the discriminants.
     pub const ALL: [Outcome; 31] = [
@@ -104,6 +116,27 @@ impl Outcome {
         Outcome::Stopped,
         Outcome::Drained,
     ];
+
+    /// What it says of the request as a whole.
+    pub fn ending(self) -> Ending {
+        match self {
+            Outcome::Ok | Outcome::Answered | Outcome::ClientGone => Ending::Served,
+            Outcome::BadRequest
+            | Outcome::Forbidden
+            | Outcome::NoRoute
+            | Outcome::MethodRefused
+            | Outcome::RequestTimeout
+            | Outcome::BodyTooLarge
+            | Outcome::UriTooLong
+            | Outcome::ExpectationFailed
+            | Outcome::HeadTooLarge
+            | Outcome::VersionRefused
+            | Outcome::ClientBodyBroken
+            | Outcome::Maintenance
+            | Outcome::Drained => Ending::Refused,
+            _ => Ending::Failed,
+        }
+    }
 
     /// The word.
     pub fn word(self) -> &'static str {

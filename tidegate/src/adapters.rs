@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use balancer::config::{PoolConfig, RouteConfig};
 use balancer::limits::Gate;
 use balancer::load::PoolLoad;
+use balancer::outcome::Ending;
 use balancer::roster::{Member, Roster};
 use balancer::snapshot::PoolView as Pool;
 use balancer::stats::Totals;
@@ -96,7 +97,8 @@ impl Source for DoorSource {
             workers: snapshot.config.workers,
             listeners: listeners.collect(),
             requests: totals.requests_in_all(),
-            failed_requests: totals.failed(),
+            failed_requests: totals.ended(Ending::Failed),
+            refused_requests: totals.ended(Ending::Refused),
             requests_rps: self.telemetry.requests_rps(),
         }
     }

@@ -9,7 +9,7 @@ use policies::backend::BackendKey;
 use super::histogram::CELLS as HISTOGRAM;
 use super::layout::{listener, pool};
 use super::{BackendFault, CodeClass, Histogram, Shed};
-use crate::outcome::Outcome;
+use crate::outcome::{Ending, Outcome};
 
 /// Stands for the route or pool of a request that had none. No name in a configuration can be it.
 pub const NONE: &str = "-";
@@ -138,13 +138,10 @@ pub struct WorkerTotals {
 }
 
 impl Totals {
-    /// Requests whose client neither got a whole answer nor went away by itself.
-    pub fn failed(&self) -> u64 {
-        let is_failure = |outcome: &Outcome| {
-            !matches!(outcome, Outcome::Ok | Outcome::Answered | Outcome::ClientGone)
-        };
+    /// Requests that ended so.
+    pub fn ended(&self, ending: Ending) -> u64 {
         let counted = Outcome::ALL.iter().zip(&self.outcomes);
-        counted.filter(|(outcome, _)| is_failure(outcome)).map(|(_, count)| count).sum()
+        counted.filter(|(outcome, _)| outcome.ending() == ending).map(|(_, count)| count).sum()
     }
 
     /// Requests that ended, over all series.

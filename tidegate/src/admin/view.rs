@@ -27,8 +27,11 @@ pub struct StatusView {
     pub listeners: Vec<ListenerView>,
     /// Requests that ended since the start.
     pub requests: u64,
-    /// Of those, the ones that the client or the door did not get a whole answer for.
+    /// Of those, the ones whose clients should have got a whole answer and did not.
     pub failed_requests: u64,
+    /// Of those, the ones that were refused for what the client sent or by the configuration.
+    #[serde(default)]
+    pub refused_requests: u64,
     /// Requests that ended in the last second.
     pub requests_rps: f64,
 }
@@ -312,6 +315,7 @@ pub(crate) mod tests {
             }],
             requests: 1_234_567,
             failed_requests: 3,
+            refused_requests: 4,
             requests_rps: 4_210.4,
         };
         let pool = PoolView {

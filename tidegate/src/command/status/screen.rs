@@ -30,13 +30,14 @@ pub(super) fn draw(status: &StatusView, pools: &[PoolView], style: Style) -> Str
     let _ = writeln!(out, "{}", paint(BOLD, &status.summary));
     let _ = writeln!(
         out,
-        "{} · tidegate {} · up {} · {} workers · {} requests, {} failed · configuration {}",
+        "{} · tidegate {} · up {} · {} workers · {} requests, {} failed, {} refused · configuration {}",
         status.site,
         status.version,
         age(status.uptime_seconds),
         status.workers,
         status.requests,
         status.failed_requests,
+        status.refused_requests,
         status.config.hash,
     );
     for problem in &status.problems {
@@ -185,7 +186,7 @@ mod tests {
     fn the_screen_begins_with_the_sentence_and_shows_every_backend() {
         let expected = "\
 Coping: 4210 requests a second, 1 of 2 backends serve.
-test · tidegate 0.0.0 · up 1 h 2 m · 2 workers · 1234567 requests, 3 failed · configuration abc123
+test · tidegate 0.0.0 · up 1 h 2 m · 2 workers · 1234567 requests, 3 failed, 4 refused · configuration abc123
 listener web on 127.0.0.1:8080: 7 connections
 
 pool app (two_choices): 1 of 2 serve, 4210 requests a second, 5 in flight, 3 waiting
