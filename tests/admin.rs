@@ -39,7 +39,10 @@ async fn what_was_refused_for_its_own_fault_is_not_counted_as_failed() {
     let red = TestBackend::start("red").await;
     let (door, operator) = Operator::of(&one_pool(&[&red], 1), &[&red]).await;
     assert_eq!(door.client().await.request("GET / HTTP/1.1\r\n\r\n").await.status, 400);
-    assert_eq!(door.client().await.request("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n").await.status, 405);
+    assert_eq!(
+        door.client().await.request("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n").await.status,
+        405
+    );
     red.answer_next(Answer::reset());
     let post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(door.client().await.request(post).await.status, 502);

@@ -14,7 +14,7 @@ use policies::breaker::BreakerPolicy;
 use policies::outlier::OutlierPolicy;
 use policies::retry::RetryPolicy;
 use policies::route::normal::PathRules;
-use policies::route::{Action, Route};
+use policies::route::{Action, Matcher, Route};
 
 /// One generation of the whole data plane.
 #[derive(Debug, Clone)]
@@ -31,11 +31,23 @@ pub struct DoorConfig {
     pub pools: Vec<PoolConfig>,
     /// First match wins.
     pub routes: Vec<RouteConfig>,
+    /// Every request is answered with 503 (`[site] maintenance`).
+    pub in_maintenance: bool,
     /// Seed of every die that the data plane rolls.
     pub seed: u64,
 }
 
 impl DoorConfig {
+    /// As requests see it: while the site is in maintenance, a route that takes all of them stands
+    /// before the others.
+    #[must_use]
+    pub fn with_maintenance(mut self) -> DoorConfig {
+        if self.in_maintenance {
+            self.routes.insert(0, RouteConfig::of_maintenance());
+        }
+        self
+    }
+
     /// The budget of a pool's retries: the largest that a route to it names.
     pub(crate) fn retry_permille(&self, pool: PoolIndex) -> u32 {
         let routes = self.routes.iter().filter(|route| match &route.route.action {
@@ -258,6 +270,38 @@ pub struct RouteConfig {
 }
 
 impl RouteConfig {
+    /// Takes everything, and is in maintenance.
+    fn of_maintenance() -> RouteConfig {
+        let (body, content_type) = (Arc::from([]), "text/plain".into());
+        RouteConfig {
+            route: Route {
+                name: "maintenance".into(),
+                when: Matcher::All(Vec::new()),
+                action: Action::Respond { status: 503, body, content_type },
+            },
+            in_maintenance: true,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            max_body: None,
+            rewrite: None,
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            // Nothing is sent anywhere.
+            timeouts: Timeouts {
+                connect: Duration::ZERO,
+                attempt: None,
+                first_byte: Duration::ZERO,
+                total: None,
+                idle_stream: Duration::ZERO,
+            },
+            retries: RetryPolicy { max: 0, budget_permille: 0, ..RetryPolicy::default() },
+            sticky: None,
+            priority: Priority::Normal,
+            concurrency: None,
+            reserve: 0.0,
+        }
+    }
+
     /// Every pool that it may send a request to, once each, as places in the configuration.
     pub fn pools(&self) -> Vec<u16> {
         let mut pools: Vec<u16> = match &self.route.action {

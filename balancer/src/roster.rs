@@ -21,6 +21,7 @@
 //! | what is published of them                         | `output.rs` |
 //! | what is told of them                              | `news.rs`   |
 //! | drains that have taken long enough                | `ran_out.rs`|
+//! | what is in maintenance                            | `maintenance.rs` |
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -47,6 +48,7 @@ mod fresh;
 mod gates;
 mod hand_over;
 mod judge;
+mod maintenance;
 mod news;
 mod output;
 mod ran_out;
@@ -59,6 +61,7 @@ mod tests;
 pub use hand_over::Known;
 pub use judge::EJECTIONS_TOTAL;
 use judge::{Counted, Event};
+pub use maintenance::Maintenance;
 pub use news::{Drain, Order};
 use state::State;
 

@@ -25,6 +25,7 @@ pub fn door(workers: usize, backends: &[SocketAddr]) -> DoorConfig {
         listeners: vec![listener()],
         pools: vec![pool(backends)],
         routes: vec![route()],
+        in_maintenance: false,
         seed: 1,
     }
 }

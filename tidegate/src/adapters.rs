@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use balancer::config::{PoolConfig, RouteConfig};
+use balancer::config::{DoorConfig, PoolConfig, RouteConfig};
 use balancer::limits::Gate;
 use balancer::load::PoolLoad;
 use balancer::outcome::Ending;
 use balancer::roster::{Member, Roster};
 use balancer::snapshot::PoolView as Pool;
 use balancer::stats::Totals;
-use hyper::StatusCode;
 use policies::backend::{PoolIndex, PoolName};
 use policies::balance::Rule;
 use policies::breaker::Phase;
@@ -22,10 +21,10 @@ use policies::route::{Action, Location, Target};
 use scaler::demand::{Demand, DoorLoad};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::admin::orders::{Order, Refusal};
+use crate::admin::orders::{Done, Order, Refusal};
 use crate::admin::view::{
     BackendState, BackendVerdict, BackendView, ConcurrencyView, ConfigView, DemandView, DrainView,
-    ListenerView, PoolView, RouteView, StatusView,
+    ListenerView, MaintenanceView, PoolView, RouteView, StatusView,
 };
 use crate::admin::{ReloadError, Reloading, Source, UpgradeError, Upgrading};
 use crate::app::{self, Running};
@@ -87,6 +86,7 @@ impl Source for DoorSource {
             uptime_seconds: self.started.elapsed().as_secs(),
             is_ready: problems.is_empty(),
             problems,
+            maintenance: in_maintenance(&snapshot.config),
             config: ConfigView {
                 file: running.origin.file.display().to_string(),
                 hash: running.hash.clone(),
@@ -203,12 +203,15 @@ impl Source for DoorSource {
         Ok(self.view(&key, &member))
     }
 
-    fn order(
-        &self,
-        order: Order,
-        actor: String,
-    ) -> Result<(StatusCode, Option<BackendView>), Refusal> {
+    fn order(&self, order: Order, actor: String) -> Result<Done, Refusal> {
         self.carry_out(order, actor)
+    }
+
+    fn maintenance(&self, route: Option<&str>) -> Result<MaintenanceView, Refusal> {
+        match self.roster.maintenance(route) {
+            Some(switch) => Ok(orders::maintenance_view(switch)),
+            None => Err(self.no_route(route)),
+        }
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {
@@ -221,6 +224,15 @@ impl Source for DoorSource {
     fn has_started(&self) -> bool {
         true
     }
+}
+
+/// The site, or the routes that are.
+fn in_maintenance(config: &DoorConfig) -> Vec<String> {
+    let routes = config.routes.iter().filter(|route| route.in_maintenance);
+    let site = config.in_maintenance.then(|| "the site".to_owned());
+    // The first is the site's own.
+    let routes = routes.skip(usize::from(config.in_maintenance));
+    site.into_iter().chain(routes.map(|route| route.route.name.to_string())).collect()
 }
 
 /// Of this door alone, in the sums that are made of several.

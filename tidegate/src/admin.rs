@@ -17,17 +17,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::hand_over::{AdminState, Line};
 use crate::telemetry::events::EventRing;
-use orders::{Order, Refusal};
+use orders::{Done, Order, Refusal};
 pub use reload::{ReloadError, ReloadView, Reloading};
 use socket::UnixSocket;
-use view::{BackendView, PoolView, RouteView, StatusView};
+use view::{BackendView, MaintenanceView, PoolView, RouteView, StatusView};
 
 mod answer;
 mod events;
@@ -71,11 +70,13 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     ///
     /// Why not; nothing has changed then.
-    fn order(
-        &self,
-        order: Order,
-        actor: String,
-    ) -> Result<(StatusCode, Option<BackendView>), Refusal>;
+    fn order(&self, order: Order, actor: String) -> Result<Done, Refusal>;
+    /// Whether the site, or a route, is in maintenance.
+    ///
+    /// # Errors
+    ///
+    /// There is no such route.
+    fn maintenance(&self, route: Option<&str>) -> Result<MaintenanceView, Refusal>;
     /// The routing table.
     fn routes(&self) -> Vec<RouteView>;
     /// The effective configuration as TOML, secrets left out.

@@ -56,6 +56,8 @@ pub enum Command {
     Drain(command::backends::DrainArgs),
     /// Send it requests again
     Undrain(command::backends::DrainArgs),
+    /// Close the site or a route of a running door, or open it again
+    Maintenance(command::maintenance::Args),
     /// Print what changed in a running door
     Events(command::events::Args),
     /// List the decisions about the size of elastic pools
@@ -116,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Backends(args) => command::backends::main(args),
         Command::Drain(args) => command::backends::drain(args),
         Command::Undrain(args) => command::backends::undrain(args),
+        Command::Maintenance(args) => command::maintenance::main(args),
         Command::Events(args) => command::events::main(args),
         Command::Decisions(args) => command::decisions::main(args),
         Command::Why(args) => command::decisions::why(args),

@@ -13,6 +13,7 @@ pub mod config_show;
 pub mod decisions;
 pub mod demo;
 pub mod events;
+pub mod maintenance;
 pub mod reload;
 pub mod route_explain;
 pub mod run;

@@ -24,6 +24,7 @@ pub(crate) fn door(pools: &[(&str, &[Backend])]) -> DoorConfig {
         listeners: Vec::new(),
         pools: pools.iter().map(|(name, backends)| pool(name, backends)).collect(),
         routes: Vec::new(),
+        in_maintenance: false,
         seed: 1,
     }
 }

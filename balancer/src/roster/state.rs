@@ -29,6 +29,7 @@ use crate::config::DoorConfig;
 use crate::stats::Layout;
 
 pub(super) struct State {
+    /// As it holds: what is written, and the switches.
     pub(super) config: Arc<DoorConfig>,
     pub(super) routes: Arc<RouteTable>,
     pub(super) layout: Arc<Layout>,
@@ -50,12 +51,17 @@ pub(super) struct State {
     pub(super) told: Membership,
     /// One per member that drains or has drained.
     pub(super) drains: BTreeMap<BackendKey, Drain>,
+    /// The configuration as it came.
+    pub(super) written: Arc<DoorConfig>,
+    /// Maintenance that is otherwise than written, of the site and of routes.
+    pub(super) switches: BTreeMap<Option<Arc<str>>, bool>,
     /// News that no comparison of members finds.
     pub(super) unsaid: Vec<News>,
 }
 
 impl State {
-    pub(super) fn new(config: Arc<DoorConfig>) -> State {
+    pub(super) fn new(written: Arc<DoorConfig>) -> State {
+        let config = Arc::new(DoorConfig::clone(&written).with_maintenance());
         let mut state = State {
             routes: compile(&config),
             layout: Layout::new(&config),
@@ -72,6 +78,8 @@ impl State {
             told: Membership::default(),
             drains: BTreeMap::new(),
             unsaid: Vec::new(),
+            switches: BTreeMap::new(),
+            written,
             config,
         };
         state.match_budgets();
@@ -81,13 +89,20 @@ impl State {
         state
     }
 
-    pub(super) fn configure(&mut self, config: Arc<DoorConfig>) {
-        self.routes = compile(&config);
-        self.layout = Layout::new(&config);
+    pub(super) fn configure(&mut self, written: Arc<DoorConfig>) {
         self.generation += 1;
-        self.config = config;
+        self.written = written;
+        self.take_up();
         self.match_budgets();
         self.reconcile();
+    }
+
+    /// Makes what is written what holds, with the switches that were turned at run time.
+    pub(super) fn take_up(&mut self) {
+        let config = self.switched();
+        self.routes = compile(&config);
+        self.layout = Layout::new(&config);
+        self.config = config;
     }
 
     /// Gives each pool a budget, the one it had if it had one.

@@ -34,6 +34,7 @@ fn door() -> DoorConfig {
             route("split", Action::Forward(split)),
             route("old", old),
         ],
+        in_maintenance: false,
         seed: 1,
     }
 }

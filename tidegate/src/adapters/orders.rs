@@ -13,8 +13,8 @@ use policies::backend::{Address, Backend, BackendId, BackendKey, Origin, PoolNam
 use policies::membership::{Change, Rejected, Stage};
 
 use super::{DoorSource, backend_view};
-use crate::admin::orders::{Deed, NewBackend, Order, Refusal, Target};
-use crate::admin::view::BackendView;
+use crate::admin::orders::{Deed, Done, NewBackend, Order, Refusal, Target};
+use crate::admin::view::{BackendView, MaintenanceView};
 use crate::config;
 
 /// As in the configuration.
@@ -23,13 +23,15 @@ const MAX_CONCURRENCY: u32 = 1_000_000;
 /// Names that a refusal lists.
 const MAX_NAMES: usize = 20;
 
-/// The status, and the backend as it is now if it is still there.
-pub(super) type Done = (StatusCode, Option<BackendView>);
-
 impl DoorSource {
     pub(super) fn carry_out(&self, order: Order, actor: String) -> Result<Done, Refusal> {
         let author = roster::Order { actor, reason: order.reason };
         let (key, changes, status) = match (order.target, order.deed) {
+            (Target::Route(route), Deed::Maintain { is_on }) => {
+                let switch = self.roster.maintain(route.as_deref(), is_on, &author);
+                let switch = switch.ok_or_else(|| self.no_route(route.as_deref()))?;
+                return Ok(Done::Maintenance(maintenance_view(switch)));
+            }
             (Target::Pool(pool), Deed::Add(new)) => {
                 let (key, change) = self.join(&pool, new)?;
                 (key, vec![change], StatusCode::CREATED)
@@ -45,18 +47,18 @@ impl DoorSource {
                 let changes = changes(&key, &member, deed)?;
                 (key, changes, StatusCode::OK)
             }
-            (Target::Pool(pool), _) => {
-                return Err(Refusal::unknown(format!("`{pool}` names no backend")));
+            (target @ (Target::Pool(_) | Target::Route(_)), _) => {
+                return Err(Refusal::unknown(format!("{target:?} names no backend")));
             }
         };
         self.roster.change_all(changes, Some(&author)).map_err(|why| self.refusal(&why))?;
         Ok(match self.roster.member(&key) {
-            None => (StatusCode::NO_CONTENT, None),
-            // It goes later.
-            Some(member) if member.is_leaving => {
-                (StatusCode::ACCEPTED, Some(self.view(&key, &member)))
+            None => Done::Gone,
+            Some(member) => {
+                // It goes later.
+                let status = if member.is_leaving { StatusCode::ACCEPTED } else { status };
+                Done::Backend(status, Box::new(self.view(&key, &member)))
             }
-            Some(member) => (status, Some(self.view(&key, &member))),
         })
     }
 
@@ -92,6 +94,13 @@ impl DoorSource {
     fn no_pool(&self, pool: &PoolName) -> Refusal {
         let known = self.roster.pools().into_iter().map(|(name, _)| name.to_string()).collect();
         Refusal::unknown(format!("no pool `{pool}`; there is {}", names(known)))
+    }
+
+    pub(super) fn no_route(&self, name: Option<&str>) -> Refusal {
+        let snapshot = self.roster.snapshot();
+        let routes = snapshot.config.routes.iter().map(|route| route.route.name.to_string());
+        let known = names(routes.collect());
+        Refusal::unknown(format!("no route `{}`; there is {known}", name.unwrap_or_default()))
     }
 
     /// A backend as the file could have it.
@@ -133,6 +142,10 @@ impl DoorSource {
         let found = running.listeners.iter().find(|(_, addresses)| addresses.iter().any(is_it));
         found.map(|(name, _)| Arc::clone(name))
     }
+}
+
+pub(super) fn maintenance_view(switch: roster::Maintenance) -> MaintenanceView {
+    MaintenanceView { is_on: switch.is_on, is_written: switch.is_written }
 }
 
 fn backend(pool: &PoolConfig, new: NewBackend) -> Result<Backend, Refusal> {
@@ -182,8 +195,8 @@ fn changes(key: &BackendKey, member: &Member, deed: Deed) -> Result<Vec<Change>,
             let cap = max_concurrency.map(|max_concurrency| Change::Cap { key, max_concurrency });
             weight.into_iter().chain(cap).collect()
         }
-        // Its target is a pool; and that of the other no member's.
-        Deed::Add(_) | Deed::Breaker(_) => {
+        // Their targets are others, and that of the breaker no member's.
+        Deed::Add(_) | Deed::Breaker(_) | Deed::Maintain { .. } => {
             return Err(Refusal::unknown(format!("`{key}` is no pool")));
         }
     })

@@ -8,6 +8,8 @@
 //! | `POST /v1/pools/POOL/backends/ID/drain`        | no new requests                           |
 //! | `POST /v1/pools/POOL/backends/ID/undrain`      | requests again                            |
 //! | `POST /v1/pools/POOL/backends/ID/breaker`      | its breaker is held open or closed, or not |
+//! | `PUT /v1/maintenance`                          | the site is closed, or open again         |
+//! | `PUT /v1/routes/NAME/maintenance`              | a route is                                |
 //!
 //! A body that is no JSON or too long is 400, one that says something else than what is allowed
 //! 422; either names what was found. Only a whole order is carried out, in one step.
@@ -17,6 +19,8 @@ use hyper::StatusCode;
 use policies::breaker::Phase;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+
+use super::view::{BackendView, MaintenanceView};
 
 /// Longest reason that an operator gives.
 const MAX_REASON_BYTES: usize = 200;
@@ -39,6 +43,8 @@ pub enum Target {
     Pool(String),
     /// A backend by its pool's name and its id.
     Backend(String, String),
+    /// A route by its name, or the whole site.
+    Route(Option<String>),
 }
 
 /// What is to be done.
@@ -57,6 +63,11 @@ pub enum Deed {
     },
     /// Its breaker is held open or closed, or, with `None`, let go.
     Breaker(Option<Phase>),
+    /// Maintenance begins or ends.
+    Maintain {
+        /// It begins.
+        is_on: bool,
+    },
     /// Other settings; what is `None` stays.
     Set {
         /// Share of requests.
@@ -108,10 +119,28 @@ enum Hold {
     Auto,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Switch {
+    is_on: bool,
+    reason: Option<String>,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Why {
     reason: Option<String>,
+}
+
+/// An order that was carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Done {
+    /// The backend as it is now, and the status that says what became of it.
+    Backend(StatusCode, Box<BackendView>),
+    /// It is gone.
+    Gone,
+    /// How the switch stands now.
+    Maintenance(MaintenanceView),
 }
 
 /// An order that is not carried out.
@@ -149,6 +178,8 @@ pub(super) enum Resource {
     Drain(String, String),
     Undrain(String, String),
     Breaker(String, String),
+    /// Of the site, or of a route.
+    Maintenance(Option<String>),
 }
 
 impl Resource {
@@ -157,6 +188,13 @@ impl Resource {
         let parts: Option<Vec<String>> =
             path.strip_prefix("/v1/")?.split('/').map(decoded).collect();
         let parts = parts?;
+        match parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["maintenance"] => return Some(Resource::Maintenance(None)),
+            ["routes", name, "maintenance"] => {
+                return Some(Resource::Maintenance(Some(name.to_owned())));
+            }
+            _ => {}
+        }
         let [collection, pool, rest @ ..] = parts.as_slice() else { return None };
         if collection != "pools" {
             return None;
@@ -183,6 +221,7 @@ impl Resource {
             | Resource::Undrain(..)
             | Resource::Breaker(..) => "POST",
             Resource::Backend(..) => "GET, HEAD, PATCH, DELETE",
+            Resource::Maintenance(_) => "GET, HEAD, PUT",
         }
     }
 
@@ -210,6 +249,10 @@ impl Resource {
                     Hold::Auto => None,
                 };
                 (Target::Backend(pool, id), Deed::Breaker(held), reason)
+            }
+            Resource::Maintenance(route) => {
+                let Switch { is_on, reason } = parse(body)?;
+                (Target::Route(route), Deed::Maintain { is_on }, reason)
             }
             Resource::Backend(pool, id) if method == Method::DELETE => {
                 let now = match query {

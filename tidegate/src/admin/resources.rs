@@ -9,7 +9,7 @@ use hyper::body::Body;
 use hyper::{Method, Request, StatusCode};
 
 use super::answer::{Answer, PLAIN, closing, json, not_allowed, problem, text};
-use super::orders::{Refusal, Resource};
+use super::orders::{Done, Refusal, Resource};
 use super::respond::{Peer, Side};
 use super::serve::Shared;
 
@@ -48,8 +48,9 @@ where
     };
     let order = resource.order(&head.method, head.uri.query().unwrap_or_default(), &body);
     match order.and_then(|order| shared.source.order(order, peer.to_string())) {
-        Ok((status, Some(backend))) => json(status, &backend),
-        Ok((status, None)) => text(status, PLAIN, String::new()),
+        Ok(Done::Backend(status, backend)) => json(status, &*backend),
+        Ok(Done::Gone) => text(StatusCode::NO_CONTENT, PLAIN, String::new()),
+        Ok(Done::Maintenance(switch)) => json(StatusCode::OK, &switch),
         Err(refusal) => {
             let why = &refusal.detail;
             tracing::info!(%peer, path = ?head.uri.path(), why, "admin order refused");
@@ -79,6 +80,9 @@ fn read(shared: &Shared, resource: &Resource) -> Result<Answer, Refusal> {
                 Refusal::unknown(format!("no pool `{name}`; `/v1/pools` lists those there are"))
             })?;
             Ok(json(StatusCode::OK, &found))
+        }
+        Resource::Maintenance(route) => {
+            Ok(json(StatusCode::OK, &source.maintenance(route.as_deref())?))
         }
         // Not readable.
         Resource::Drain(..) | Resource::Undrain(..) | Resource::Breaker(..) => {

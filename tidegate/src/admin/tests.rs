@@ -50,12 +50,12 @@ impl Source for Fake {
         Err(Refusal::unknown(format!("no backend `{pool}/{id}`")))
     }
 
-    fn order(
-        &self,
-        order: Order,
-        actor: String,
-    ) -> Result<(StatusCode, Option<BackendView>), Refusal> {
+    fn order(&self, order: Order, actor: String) -> Result<Done, Refusal> {
         Err(Refusal::conflict(format!("{actor} wants {:?}", order.deed)))
+    }
+
+    fn maintenance(&self, route: Option<&str>) -> Result<MaintenanceView, Refusal> {
+        Err(Refusal::unknown(format!("no route `{route:?}`")))
     }
 
     fn routes(&self) -> Vec<RouteView> {

@@ -19,6 +19,9 @@ pub struct StatusView {
     pub is_ready: bool,
     /// Why not, one sentence each.
     pub problems: Vec<String>,
+    /// What is in maintenance: `the site`, or names of routes.
+    #[serde(default)]
+    pub maintenance: Vec<String>,
     /// The configuration in use.
     pub config: ConfigView,
     /// Threads that carry traffic.
@@ -147,6 +150,15 @@ fn whole() -> u32 {
     100
 }
 
+/// Whether the site or a route is in maintenance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceView {
+    /// Requests are answered with 503.
+    pub is_on: bool,
+    /// The configuration says so; else it was switched at run time, or is to be off.
+    pub is_written: bool,
+}
+
 /// A drain under way, or how it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainView {
@@ -246,8 +258,16 @@ impl PoolView {
 }
 
 impl StatusView {
-    /// The sentence for [`StatusView::summary`]: the worst first.
+    /// The sentence for [`StatusView::summary`]: the worst first, and what is closed on purpose.
     pub fn sentence(&self, pools: &[PoolView]) -> String {
+        let mut sentence = self.state(pools);
+        if !self.maintenance.is_empty() {
+            sentence.push_str(&format!(" In maintenance: {}.", self.maintenance.join(", ")));
+        }
+        sentence
+    }
+
+    fn state(&self, pools: &[PoolView]) -> String {
         let rps = format!("{:.0} requests a second", self.requests_rps);
         if let Some(problem) = self.problems.first() {
             return format!("Not ready: {problem}. {}.", capital(&rps));
@@ -300,6 +320,7 @@ pub(crate) mod tests {
             uptime_seconds: 3_725,
             is_ready: true,
             problems: Vec::new(),
+            maintenance: Vec::new(),
             config: ConfigView {
                 file: "/etc/tidegate/tidegate.toml".into(),
                 hash: "abc123".into(),

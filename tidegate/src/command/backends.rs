@@ -306,7 +306,7 @@ fn is_meant(name: &Name, now: bool) -> bool {
 }
 
 /// A segment of a path: ids may be addresses.
-fn encoded(segment: &str) -> String {
+pub(super) fn encoded(segment: &str) -> String {
     let mut out = String::new();
     for byte in segment.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {

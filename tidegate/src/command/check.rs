@@ -103,7 +103,7 @@ fn describe(config: &Config) -> String {
     let door = &config.door;
     let closed = config.closed_listeners.len();
     let empty = door.pools.iter().filter(|pool| pool.backends.is_empty()).count();
-    let routes = door.routes.len() - usize::from(config.site.in_maintenance);
+    let routes = door.routes.len();
     let aside = |count: usize, words: &str| match count {
         0 => String::new(),
         count => format!(" ({count} {words})"),

@@ -163,7 +163,7 @@ fn explain(config: &Config, asked: &Asked) -> Result<String, String> {
         let _ = writeln!(text, "{refusal}");
         return Ok(text);
     }
-    verdicts(&config.door, &request, &mut text);
+    verdicts(&config.door.clone().with_maintenance(), &request, &mut text);
     Ok(text)
 }
 

@@ -129,7 +129,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
     let pools = pools::pools(&mut build, root);
     let elastic = elastic::elastic(&mut build, root, &site.state_dir);
     let scalers = scalers::scalers(&mut build, root, &elastic);
-    let mut routes = routes::routes(&mut build, root, &pools);
+    let routes = routes::routes(&mut build, root, &pools);
     build.check_binds();
     references::reserves(&mut build, root, &routes, &pools);
     // With errors about, a pool may look unused and two matches alike because part of a route
@@ -137,9 +137,6 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
     if !build.problems.has_errors() {
         references::shadowed(&mut build, root, &routes);
         references::unused_pools(&mut build, root, &routes);
-    }
-    if root.view("site").flag("maintenance") {
-        routes.insert(0, routes::maintenance_of_site());
     }
 
     let seed = root.view("site").integer("seed").unwrap_or_else(files::random_seed);
@@ -150,6 +147,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
         listeners,
         pools,
         routes,
+        in_maintenance: site.in_maintenance,
         seed,
     };
     Config { door, elastic, scalers, site, alerts, observe, admin, closed_listeners }

@@ -190,6 +190,8 @@ fn maintenance_closes_one_route_or_the_whole_site() {
     let route = route("maintenance = true\nto = { pool = \"a\" }");
     assert!(route.in_maintenance);
     let door = config(&format!("{LISTENER}{POOLS}[site]\nmaintenance = true\n")).door;
+    assert!(door.in_maintenance);
+    let door = door.with_maintenance();
     assert!(door.routes[0].in_maintenance);
     assert!(matches!(&door.routes[0].route.when, Matcher::All(all) if all.is_empty()));
 }

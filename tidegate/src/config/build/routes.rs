@@ -154,35 +154,6 @@ fn respond(build: &mut Build<'_>, view: View<'_>) -> Action {
     }
 }
 
-/// Stands before all other routes while `[site] maintenance` is on.
-pub(super) fn maintenance_of_site() -> RouteConfig {
-    let nothing = View::new(&crate::config::keys::routes::TIMEOUTS, None);
-    RouteConfig {
-        route: Route {
-            name: "maintenance".into(),
-            when: Matcher::All(Vec::new()),
-            action: Action::Respond {
-                status: 503,
-                body: Arc::from([]),
-                content_type: "text/plain".into(),
-            },
-        },
-        in_maintenance: true,
-        allow: Vec::new(),
-        deny: Vec::new(),
-        max_body: None,
-        rewrite: None,
-        request_headers: HeaderEdits::default(),
-        response_headers: HeaderEdits::default(),
-        timeouts: limits(nothing),
-        retries: RetryPolicy { max: 0, budget_permille: 0, ..RetryPolicy::default() },
-        sticky: None,
-        priority: Priority::Normal,
-        concurrency: None,
-        reserve: 0.0,
-    }
-}
-
 fn rewrite(build: &mut Build<'_>, view: View<'_>, when: &Matcher) -> Option<Rewrite> {
     const KEYS: [&str; 3] = ["prefix", "path", "regex"];
     let node = view.own("rewrite")?;
