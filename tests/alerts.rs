@@ -32,7 +32,10 @@ async fn told(folder: &TestFolder, count: usize) -> Vec<Value> {
     loop {
         let text = fs::read_to_string(folder.path.join("told")).unwrap_or_default();
         if text.lines().count() >= count && text.ends_with('\n') {
-            return text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            return text
+                .lines()
+                .map(|line| serde_json::from_str(line).expect("a sink gets JSON"))
+                .collect();
         }
         assert!(began.elapsed() < LIMIT, "{count} messages did not come: {text}");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -111,8 +111,7 @@ impl Desk {
             return;
         }
         let rules = self.config.rules.iter();
-        let rules: Vec<_> =
-            rules.filter(|rule| rule.when.iter().any(|kind| *kind == event.event)).collect();
+        let rules: Vec<_> = rules.filter(|rule| rule.when.contains(&event.event)).collect();
         let Some(severity) = rules.iter().map(|rule| rule.severity).max() else { return };
         let mut to: Vec<usize> = rules.iter().flat_map(|rule| rule.to.iter().copied()).collect();
         to.sort_unstable();
