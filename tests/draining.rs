@@ -87,7 +87,7 @@ async fn streams_are_cut_when_a_drain_has_waited_for_them_and_a_request_is_not()
         streams.push(events(&door).await);
         let mut slow = slow(&door, &red).await;
         let run = operator.command(&["drain", "app/red", "--wait"]);
-        let wait = tokio::spawn(async move { run.await });
+        let wait = tokio::spawn(run);
         for stream in &mut streams {
             // Visibly cut, not as if the stream were whole.
             assert_eq!(stream.ended().await, End::Reset);

@@ -134,6 +134,8 @@ pub struct App {
     telemetry: Arc<Telemetry>,
     orders: mpsc::Receiver<Order>,
     tasks: JoinSet<()>,
+    /// Apart, because they end first: a door that stops sees its own traffic ebb.
+    scaling: JoinSet<()>,
     is_stopping: Arc<AtomicBool>,
     /// Kept open to the end, which tells it when that is.
     successor: Option<Line>,
@@ -222,7 +224,8 @@ impl App {
         tasks.spawn(Arc::clone(&telemetry).run());
         door.roster().believe(known);
         let monitor = watch_backends(door.roster(), snapshot.config.seed, known, &mut tasks);
-        telemetry.set_scalers(scalers.run(door.roster(), &telemetry, &mut tasks));
+        let mut scaling = JoinSet::new();
+        telemetry.set_scalers(scalers.run(door.roster(), &telemetry, &mut scaling));
         let running = watch::Sender::new(Arc::new(running));
         let (give_order, orders) = mpsc::channel(ORDERS);
         tasks.spawn(judging::run(Arc::clone(door.roster()), Arc::clone(door.registry())));
@@ -245,6 +248,7 @@ impl App {
             telemetry,
             orders,
             tasks,
+            scaling,
             is_stopping,
             successor: None,
         }
@@ -282,6 +286,7 @@ impl App {
     pub async fn stop(mut self, limit: Duration, hurry: watch::Receiver<bool>) {
         self.is_stopping.store(true, Ordering::Relaxed);
         self.orders.close();
+        self.scaling.shutdown().await;
         self.door.advance(Stage::Departing);
         self.door.turn_away().await;
         self.door.advance(Stage::Draining);
@@ -291,6 +296,7 @@ impl App {
     /// Lets running requests end, and then ends everything, as [`App::stop`]. Nothing may be
     /// accepted any more.
     pub async fn finish(mut self, limit: Duration, mut hurry: watch::Receiver<bool>) {
+        self.scaling.shutdown().await;
         let stages = self.door.stages();
         let ended = self.door.ended();
         tokio::pin!(ended);
