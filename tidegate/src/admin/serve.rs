@@ -142,8 +142,10 @@ async fn connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (ask, mut asked) = watch::channel(false);
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let shared = Arc::clone(&shared);
+        ask.send_replace(true);
         async move {
             let path = request.uri().path();
             Ok::<_, Infallible>(match shared.side {
@@ -173,6 +175,13 @@ async fn connection<S>(
         _ = connection.as_mut() => return,
         () = told(&mut stopped) => {}
         () = tokio::time::sleep(CONNECTION_TIMEOUT) => {}
+    }
+    // Whoever was accepted just now may ask once: a successor answers the next.
+    let first = async { drop(asked.wait_for(|asked| *asked).await) };
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = first => {}
+        () = tokio::time::sleep(GRACE) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(GRACE, connection).await;
