@@ -390,8 +390,10 @@ async fn answers_of_the_door_itself_are_whole_and_keep_the_connection() {
         );
         assert_eq!(problem.text(), expected);
 
+        assert_eq!(client.get("/app").await.text(), "red");
         let refused = client.request("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert_eq!((refused.status, refused.field("allow").is_some()), (405, true));
-        assert_eq!(client.get("/app").await.text(), "red");
+        // Whoever sends that does not speak our language: the connection ends (RFC 9112 §9.6).
+        assert_eq!(refused.field("connection").as_deref(), Some("close"));
     }
 }

@@ -37,8 +37,17 @@ fn patient(backends: &[&TestBackend], workers: usize) -> String {
 /// `one_pool` with more lines for the listener, and for the route at the end.
 async fn door(red: &TestBackend, workers: usize, listener: &str, route: &str) -> TestDoor {
     let bind = "bind = [\"127.0.0.1:0\"]\n";
-    let config = patient(&[red], workers).replace(bind, &format!("{bind}{listener}\n")) + route;
+    let config = patient(&[red], workers).replace(bind, &format!("{bind}{listener}\n"))
+        + route
+        + "\n[observe]\nmetrics = { listen = \"127.0.0.1:0\" }\n";
     TestDoor::checked(&config, &[red]).await
+}
+
+/// How many requests have ended, as the metrics tell; they are added up once a second.
+async fn finished(door: &TestDoor) -> f64 {
+    let text = door.metrics().await;
+    let lines = text.lines().filter(|line| line.starts_with("tidegate_requests_total"));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
 /// A value of `/proc/PID/status`, in KiB.
@@ -151,6 +160,9 @@ async fn clients_that_do_not_read_are_left_and_free_their_backend() {
         let big = b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n";
         let deaf = crowd(&door, many(20, 200), big).await;
         is_unharmed(&door, at_rest).await;
+        // Counted when it ends, however it ends.
+        let all = 100 + many(100, 2_000) + deaf.len();
+        within(CEILING * 4, async { while finished(&door).await < all as f64 {} }).await;
         settles("deaf clients are left", CEILING * 4, || descriptors(&door) <= before + workers)
             .await;
         for mut client in deaf {
