@@ -189,14 +189,31 @@ fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     .collect()
 }
 
+/// A pool that is scaled, in words only.
+const SHADOW: &str = r#"
+[pools.burst]
+kind = "elastic"
+[pools.burst.process]
+command = ["true"]
+addresses = "127.60.78.0/28"
+port = 8080
+[scalers.burst]
+mode = "shadow"
+ceiling = 4
+target = { per_instance = 2 }
+"#;
+
 #[tokio::test]
 async fn names_types_and_labels_are_those_that_are_frozen() {
     let red = TestBackend::start("red").await;
     let blue = TestBackend::start("blue").await;
-    let config = one_pool(&[&red, &blue], 4).replace(
-        "[pools.app.health]",
-        "[pools.app.outlier]\nconsecutive_5xx = 1\n[pools.app.health]",
-    ) + METRICS;
+    let strict = "[pools.app.limits]\nconcurrency = 1000\n[pools.app.outlier]\nconsecutive_5xx = 1\nmax_ejected = \"50%\"\n[pools.app.health]";
+    let config = one_pool(&[&red, &blue], 4)
+        .replace("[pools.app.health]", strict)
+        .replace("name = \"test\"\n", "name = \"test\"\nstate_dir = \"state\"\n")
+        + "limits = { concurrency = 1000 }\n"
+        + SHADOW
+        + METRICS;
     let door = TestDoor::checked(&config, &[&red, &blue]).await;
     // Also what appears with the first failure only: a backend that fails requests and no checks is
     // ejected, one that is dead fails both.
@@ -204,9 +221,13 @@ async fn names_types_and_labels_are_those_that_are_frozen() {
         "/healthz" => Answer::text("well"),
         _ => Answer::status(500),
     });
-    crowd(door.addr("web"), 4, 40, plain).await;
-    door.logged("backend_ejected").await;
-    blue.kill(Death::Reset).await;
+    within(CEILING, async {
+        while !door.output().contains("backend_ejected") {
+            crowd(door.addr("web"), 4, 40, plain).await;
+        }
+    })
+    .await;
+    red.kill(Death::Reset).await;
     crowd(door.addr("web"), 4, 40, plain).await;
     let text = ask(metrics(&door), "/metrics").await.text();
     let mut found = BTreeMap::new();

@@ -6,6 +6,9 @@ use balancer::access_log::{AccessLog, AccessLogConfig, Format, LogTarget, LogWri
 use balancer::stats::{BackendFault, BackendSheet, Finished, Layout, Sheet};
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use policies::backend::{BackendId, BackendKey, PoolName};
+use scaler::controller::{Census, Mode};
+use scaler::run::Standing;
+use tokio::sync::watch;
 
 use super::*;
 use crate::admin::view::tests::well;
@@ -173,6 +176,16 @@ fn what_is_exported_is_what_is_listed() {
         0,
         tokio::runtime::Builder::new_current_thread().build().unwrap().metrics(),
     );
+    let standing = Standing {
+        mode: Mode::Shadow,
+        decision: None,
+        census: Census::default(),
+        lead: Duration::ZERO,
+        turns: 0,
+        panics: 0,
+    };
+    let (_board, standing) = watch::channel(standing);
+    telemetry.set_scalers(vec![(PoolName("app".into()), standing)]);
     telemetry.tick(Instant::now());
     let text = telemetry.render(&pools, &[limited()]);
 
