@@ -57,10 +57,11 @@ fn status(door: &TestDoor, name: &str) -> u64 {
     line.trim_matches([':', ' ', '\t']).trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Memory that is the process's own, in KiB: other doors share the pages of the program.
+/// Memory that is the process's own, in KiB: other doors come and go, with whom it shares the pages
+/// of the program.
 fn own_memory(door: &TestDoor) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", door.pid())).unwrap();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
