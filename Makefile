@@ -5,9 +5,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 KIT    := --manifest-path tests/bench/kit/Cargo.toml
 RATES  := tiny,log,workers,16k,1m,churn,rate
 
-.PHONY: help build check test demo bench bench-quick gates memory flat reloads failover pressure drills kit
-.PHONY: help build check test demo bench bench-quick gates memory flat reloads failover hostile \
-	fuzz drills kit
+.PHONY: help build check test demo bench bench-quick gates memory flat reloads hand-overs failover \
+	pressure hostile fuzz drills kit
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,14 +46,11 @@ flat: build ## ten minutes of load that nobody scrapes: the memory stays as it i
 
 # Drills want a machine to themselves for minutes, so CI does not run them. Streaming is the first;
 # drills that kill and upgrade a door under load join it as the door learns to survive them.
-drills: memory flat reloads failover pressure ## what is proved only under load
-drills: memory flat reloads failover hostile ## what is proved only under load
+drills: memory flat reloads hand-overs failover pressure hostile ## what is proved only under load
 
 reloads: ## a hundred reloads and twenty changes of `workers` under load
 	TIDEGATE_DRILL=1 $(CARGO) test --locked -p tests --test reload
 
-.PHONY: hand-overs
-drills: hand-overs
 hand-overs: ## twenty hand-overs of the program under new connections
 	TIDEGATE_DRILL=1 $(CARGO) test --locked --release -p tests --test hand_over -- --nocapture
 
@@ -63,6 +59,7 @@ failover: ## backends that die, hang, restart and close their connections, under
 
 pressure: ## ten thousand clients at once against caps of every size
 	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test pressure
+
 hostile: ## thousands of clients that mean no good, and 10 GiB each way
 	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test hostile -- --test-threads=1
 

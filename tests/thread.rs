@@ -91,7 +91,10 @@ async fn load_is_followed_by_instances_up_and_down() {
     let output = door.output();
     assert!(output.contains("scale_in_decided"), "{output}");
     assert!(!output.contains("drain_cut_short"), "{output}");
-    assert!(!output.contains("scale_limit_reached"), "waiting is no work:\n{output}");
+    let needs =
+        output.split("need=").skip(1).filter_map(|text| text.split(' ').next()?.parse().ok());
+    let most: u32 = needs.max().unwrap();
+    assert!(most <= 6, "waiting is no work, {most} instances for seven clients:\n{output}");
     let launched = output.lines().filter(|line| line.contains("instance_started")).count();
     assert_eq!(launched, 4, "no double launch:\n{output}");
 

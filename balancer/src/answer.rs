@@ -143,7 +143,10 @@ pub(crate) fn copy_lines(
         }
         // White space behind the value, then CRLF: all that can stand before the next line.
         let value_end = line.value.end as usize;
-        let end = value_end + memchr::memchr(b'\n', &bytes[value_end..]).map_or(0, |at| at + 1);
+        let end = match bytes[value_end..].first_chunk() {
+            Some(b"\r\n") => value_end + 2,
+            _ => value_end + memchr::memchr(b'\n', &bytes[value_end..]).map_or(0, |at| at + 1),
+        };
         run = Some((run.map_or(line.name.start as usize, |(start, _)| start), end));
     }
     if let Some((start, end)) = run {

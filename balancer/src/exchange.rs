@@ -6,11 +6,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use policies::route::Fields;
-use tokio::time::Instant;
 
 use crate::http1::{Known, RequestHead, ResponseHead, Span};
 use crate::outcome::Outcome;
-use crate::timer::Millis;
+use crate::timer::{Micros, Millis};
 
 /// How many backends one request can have been to.
 pub(crate) const MAX_ATTEMPTS: usize = 11;
@@ -63,7 +62,7 @@ pub(crate) struct KnownHost {
 /// What is known of a request when it has ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
-    pub(crate) started: Instant,
+    pub(crate) started: Micros,
     /// The same in the worker's milliseconds.
     pub(crate) started_ms: Millis,
     pub(crate) listener: u16,
@@ -90,7 +89,7 @@ pub(crate) struct Record {
 }
 
 impl Exchange {
-    pub(crate) fn new(now: Instant) -> Exchange {
+    pub(crate) fn new() -> Exchange {
         Exchange {
             head: RequestHead::new(),
             bytes: Vec::with_capacity(1024),
@@ -108,7 +107,7 @@ impl Exchange {
             tried: [u32::MAX; MAX_ATTEMPTS],
             kept: Vec::new(),
             record: Record {
-                started: now,
+                started: 0,
                 started_ms: 0,
                 listener: 0,
                 route: None,
@@ -131,7 +130,7 @@ impl Exchange {
     }
 
     /// Ready for another request.
-    pub(crate) fn begin(&mut self, now: Instant, now_ms: Millis, listener: u16, client: IpAddr) {
+    pub(crate) fn begin(&mut self, now: Micros, now_ms: Millis, listener: u16, client: IpAddr) {
         (self.path_changed, self.host_changed, self.is_trusted) = (false, false, false);
         self.client = client;
         self.up.clear();

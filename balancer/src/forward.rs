@@ -273,16 +273,20 @@ pub(crate) fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
         let _ = write!(out, "{ip}");
         return;
     };
-    for (place, octet) in v4.octets().into_iter().enumerate() {
-        if place > 0 {
-            out.push(b'.');
-        }
+    // Longest: `255.255.255.255`, each octet with the dot behind it.
+    let (mut text, mut len) = ([0; 16], 0);
+    for octet in v4.octets() {
         if octet >= 100 {
-            out.push(b'0' + octet / 100);
+            text[len] = b'0' + octet / 100;
+            len += 1;
         }
         if octet >= 10 {
-            out.push(b'0' + octet / 10 % 10);
+            text[len] = b'0' + octet / 10 % 10;
+            len += 1;
         }
-        out.push(b'0' + octet % 10);
+        text[len] = b'0' + octet % 10;
+        text[len + 1] = b'.';
+        len += 2;
     }
+    out.extend_from_slice(&text[..len - 1]);
 }

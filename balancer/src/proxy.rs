@@ -316,7 +316,7 @@ impl Own<'_> {
         let has_none = is_bodiless(self.status) || exchange.head.method == Method::Head;
         let mut out = std::mem::take(&mut exchange.down);
         out.clear();
-        let date = httpdate::fmt_http_date(worker.wall_clock(worker.timers.last_reading()));
+        let date = httpdate::fmt_http_date(worker.wall_clock(worker.timers.micros()));
         let answer = Answer {
             status: self.status,
             backend: None,

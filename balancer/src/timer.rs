@@ -19,6 +19,10 @@ use tokio::time::{Instant, Sleep};
 /// Milliseconds since the worker started.
 pub(crate) type Millis = u64;
 
+/// Microseconds since the worker started: what requests are measured in. An integer, because a
+/// request asks for the time between two readings several times, and instants subtract slowly.
+pub(crate) type Micros = u64;
+
 const TICK_MS: Millis = 10;
 const NEVER: Millis = Millis::MAX;
 
@@ -32,6 +36,7 @@ pub(crate) fn after(start: Millis, limit: Duration) -> Millis {
 pub(crate) struct Timers {
     started: Instant,
     reading: Cell<Instant>,
+    micros: Cell<Micros>,
     now: Cell<Millis>,
     queue: RefCell<BinaryHeap<Reverse<(Millis, u32)>>>,
     slots: RefCell<Vec<Slot>>,
@@ -58,6 +63,7 @@ impl Timers {
         Rc::new(Timers {
             started,
             reading: Cell::new(started),
+            micros: Cell::new(0),
             now: Cell::new(0),
             queue: RefCell::default(),
             slots: RefCell::default(),
@@ -67,16 +73,24 @@ impl Timers {
     }
 
     /// Reads the clock.
-    pub(crate) fn read_clock(&self) -> Instant {
+    pub(crate) fn read_clock(&self) -> Micros {
         let now = Instant::now();
+        let since = now.saturating_duration_since(self.started);
+        let micros = since.as_secs() * 1_000_000 + u64::from(since.subsec_micros());
         self.reading.set(now);
-        self.now.set(self.millis(now));
-        now
+        self.micros.set(micros);
+        self.now.set(micros / 1000);
+        micros
     }
 
     /// The last [`Timers::read_clock`].
     pub(crate) fn last_reading(&self) -> Instant {
         self.reading.get()
+    }
+
+    /// What the last [`Timers::read_clock`] returned.
+    pub(crate) fn micros(&self) -> Micros {
+        self.micros.get()
     }
 
     /// The time of the last [`Timers::read_clock`].
@@ -87,11 +101,6 @@ impl Timers {
     /// `duration` after the last [`Timers::read_clock`].
     pub(crate) fn after(&self, duration: Duration) -> Millis {
         after(self.now(), duration)
-    }
-
-    fn millis(&self, at: Instant) -> Millis {
-        let since = at.saturating_duration_since(self.started);
-        since.as_secs() * 1000 + Millis::from(since.subsec_millis())
     }
 
     /// A timer that is not set.

@@ -8,11 +8,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
 use policies::rng::Rng;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
 use crate::access_log::{AccessLog, LogSource};
 use crate::exchange::Exchange;
@@ -23,7 +23,7 @@ use crate::record;
 use crate::shared::{Shared, Stage};
 use crate::snapshot::{Slot, Snapshot};
 use crate::stats::Finished;
-use crate::timer::{Timer, Timers};
+use crate::timer::{Micros, Timer, Timers};
 use crate::upstream::SlotLocal;
 use crate::view::{Locals, View};
 use crate::waiting::{self, Waiters};
@@ -60,8 +60,8 @@ pub(crate) struct Worker {
     log: RefCell<Option<AccessLog>>,
     stage: Cell<Stage>,
     open: Cell<usize>,
-    /// Wall clock at the first reading of the monotonic one.
-    started: (Instant, std::time::SystemTime),
+    /// Wall clock when `timers` started.
+    started: std::time::SystemTime,
 }
 
 impl Worker {
@@ -89,7 +89,7 @@ impl Worker {
             log: RefCell::new(None),
             stage: Cell::new(Stage::Starting),
             open: Cell::new(0),
-            started: (Instant::now(), std::time::SystemTime::now()),
+            started: std::time::SystemTime::now(),
         })
     }
 
@@ -144,26 +144,24 @@ impl Worker {
     }
 
     /// Microseconds since `start`. Reads the clock.
-    pub(crate) fn since(&self, start: Instant) -> u32 {
+    pub(crate) fn since(&self, start: Micros) -> u32 {
         self.timers.read_clock();
         self.elapsed(start)
     }
 
     /// Microseconds from `start` to the last clock reading.
-    pub(crate) fn elapsed(&self, start: Instant) -> u32 {
-        let elapsed = self.timers.last_reading().saturating_duration_since(start);
-        let micros =
-            elapsed.as_secs().saturating_mul(1_000_000) + u64::from(elapsed.subsec_micros());
+    pub(crate) fn elapsed(&self, start: Micros) -> u32 {
+        let micros = self.timers.micros().saturating_sub(start);
         u32::try_from(micros).unwrap_or(u32::MAX)
     }
 
-    /// Wall-clock time of a monotonic reading.
-    pub(crate) fn wall_clock(&self, at: Instant) -> std::time::SystemTime {
-        self.started.1 + at.saturating_duration_since(self.started.0)
+    /// Wall-clock time of a reading.
+    pub(crate) fn wall_clock(&self, at: Micros) -> std::time::SystemTime {
+        self.started + Duration::from_micros(at)
     }
 
     pub(crate) fn unix_seconds(&self) -> u64 {
-        let now = self.wall_clock(self.timers.last_reading());
+        let now = self.wall_clock(self.timers.micros());
         now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
@@ -217,7 +215,7 @@ impl Worker {
 
     pub(crate) fn take_exchange(&self) -> Box<Exchange> {
         let spare = self.spare.borrow_mut().pop();
-        spare.unwrap_or_else(|| Box::new(Exchange::new(self.timers.last_reading())))
+        spare.unwrap_or_else(|| Box::new(Exchange::new()))
     }
 
     pub(crate) fn give_back(&self, mut exchange: Box<Exchange>) {

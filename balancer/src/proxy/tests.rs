@@ -51,7 +51,7 @@ fn check(config: DoorConfig, request: &[u8], body: &[&[u8]]) -> (MemoryFront, Ou
     let mut front = MemoryFront { body, ..MemoryFront::default() };
     runtime.block_on(async {
         let worker = worker(config);
-        let mut exchange = Exchange::new(worker.timers.read_clock());
+        let mut exchange = Exchange::new();
         let limits = Limits { max_head: 4096, max_fields: 50, max_target: 1024 };
         let length = parse_request(request, &limits, &mut exchange.head).unwrap().unwrap();
         exchange.take_head(&request[..length]);

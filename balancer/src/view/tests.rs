@@ -7,7 +7,6 @@ use std::task::Waker;
 
 use policies::backend::Backend;
 use policies::health::Verdict;
-use tokio::time::Instant;
 
 use super::*;
 use crate::config::Priority;
@@ -42,7 +41,7 @@ fn four_workers_never_exceed_the_cap_of_a_backend() {
             let (roster, start, most, inside) = (&roster, &start, &most, &inside);
             scope.spawn(move || {
                 let view = view(roster, worker, &mut Locals::new());
-                let exchange = Exchange::new(Instant::now());
+                let exchange = Exchange::new();
                 start.wait();
                 for _ in 0..30_000 {
                     // Three at a time by four workers: more than there is room for.
@@ -64,7 +63,7 @@ fn four_workers_never_exceed_the_cap_of_a_backend() {
 
     // And each place can be taken again.
     let view = view(&roster, 0, &mut Locals::new());
-    let exchange = Exchange::new(Instant::now());
+    let exchange = Exchange::new();
     let leases: Vec<_> = std::iter::from_fn(|| pick(&view, &exchange).ok()).collect();
     assert_eq!(leases.len(), 4);
 }
@@ -72,7 +71,7 @@ fn four_workers_never_exceed_the_cap_of_a_backend() {
 #[test]
 fn the_first_requests_of_four_workers_meet_at_no_backend() {
     let roster = healthy(door(&[("app", &backends(None))]));
-    let exchange = Exchange::new(Instant::now());
+    let exchange = Exchange::new();
     let first = |worker| {
         let view = view(&roster, worker, &mut Locals::new());
         pick(&view, &exchange).ok().unwrap().0.slot.id
@@ -84,7 +83,7 @@ fn the_first_requests_of_four_workers_meet_at_no_backend() {
 fn a_newcomer_does_not_overtake_who_waits() {
     let roster = healthy(door(&[("app", &backends(Some(1))[..1])]));
     let view = view(&roster, 0, &mut Locals::new());
-    let exchange = Exchange::new(Instant::now());
+    let exchange = Exchange::new();
     let lease = pick(&view, &exchange).ok().unwrap();
     let limited = view.limited(None, false);
     let bearer = Bearer { priority: Priority::Normal, bytes: 0, tried: &[], limited };
@@ -103,7 +102,7 @@ fn a_backend_that_was_tried_for_a_request_is_not_picked_again() {
     let roster = healthy(door(&[("app", &backends(None))]));
     let mut locals = Locals::new();
     let view = view(&roster, 0, &mut locals);
-    let mut exchange = Exchange::new(Instant::now());
+    let mut exchange = Exchange::new();
     let mut tried = BTreeSet::new();
     while let Ok(lease) = pick(&view, &exchange) {
         exchange.attempt_at(lease.0.slot.id);
@@ -118,7 +117,7 @@ fn a_pool_of_unhealthy_backends_has_none_eligible() {
     let roster = healthy(door(&[("app", &[backend("a", "10.0.0.1:80")])]));
     roster.report(report("app/a", "10.0.0.1:80", Verdict::Unhealthy));
     let view = view(&roster, 0, &mut Locals::new());
-    let exchange = Exchange::new(Instant::now());
+    let exchange = Exchange::new();
     assert_eq!(pick(&view, &exchange).err(), Some(NoPick::NoneEligible));
 }
 
@@ -127,7 +126,7 @@ fn a_request_with_an_earlier_snapshot_does_not_enter_a_backend_that_left() {
     let roster = healthy(door(&[("app", &backends(None)[..1])]));
     let view = view(&roster, 0, &mut Locals::new());
     roster.configure(door(&[("app", &[])]).into());
-    let exchange = Exchange::new(Instant::now());
+    let exchange = Exchange::new();
     assert_eq!(pick(&view, &exchange).err(), Some(NoPick::NoneFree));
 }
 
@@ -138,7 +137,7 @@ fn the_next_view_keeps_what_is_known_of_backends_that_stay_and_drops_the_others(
     let mut locals = Locals::new();
     let first = view(&roster, 0, &mut locals);
     let known: Vec<_> = locals.values().cloned().collect();
-    let lease = pick(&first, &Exchange::new(Instant::now())).ok().unwrap();
+    let lease = pick(&first, &Exchange::new()).ok().unwrap();
     assert!(Rc::ptr_eq(&lease.0, &known[0]));
 
     roster.configure(door(&[("app", &both[1..3])]).into());
