@@ -6,7 +6,7 @@ KIT    := --manifest-path tests/bench/kit/Cargo.toml
 RATES  := tiny,log,workers,16k,1m,churn,rate
 
 .PHONY: help build check test demo bench bench-quick gates memory flat reloads hand-overs failover \
-	pressure hostile fuzz drills kit
+	pressure hostile soak fuzz drills kit
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,10 @@ pressure: ## ten thousand clients at once against caps of every size
 
 hostile: ## thousands of clients that mean no good, and 10 GiB each way
 	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test hostile -- --test-threads=1
+
+# Half an hour, so it is not one of the drills.
+soak: ## half an hour (TIDEGATE_SOAK_MINUTES) of load while backends die and come
+	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test soak -- --nocapture
 
 FUZZ_SECONDS ?= 600
 

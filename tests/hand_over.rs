@@ -318,6 +318,38 @@ fn service(words: &str) -> Command {
 }
 
 #[tokio::test]
+async fn a_service_manager_hears_of_each_reload() {
+    let manager = Manager::start();
+    let text = config(2, &[WEB], &[("a", plain_backend())]);
+    let door = TestDoor::launch_as(service(&format!("NOTIFY_SOCKET={}", manager.path())), &text);
+    let door = door.ready().await;
+    assert_eq!(manager.hear().await.trim(), "READY=1");
+    // As `ExecReload` of `Type=notify-reload` does, and as an operator does; one that fails too.
+    for text in [text.clone(), text.replace("bind", "bnid")] {
+        door.configure(&text);
+        for by_signal in [true, false] {
+            let asked = (!by_signal).then(|| door.reload());
+            if by_signal {
+                door.signal(Signal::HUP);
+            }
+            let asked = asked.map(tokio::spawn);
+            let words = manager.hear().await;
+            let (first, second) = words.trim().split_once('\n').unwrap();
+            assert_eq!(first, "RELOADING=1");
+            // Since the machine has started, as `CLOCK_MONOTONIC` counts.
+            let at = second.strip_prefix("MONOTONIC_USEC=").unwrap().parse::<f64>().unwrap() / 1e6;
+            let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+            let uptime: f64 = uptime.split_whitespace().next().unwrap().parse().unwrap();
+            assert!(at > 0.0 && at <= uptime + 1.0, "{at} at {uptime}");
+            assert_eq!(manager.hear().await.trim(), "READY=1");
+            if let Some(asked) = asked {
+                asked.await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_service_is_upgraded_in_place_and_its_manager_follows() {
     let red = TestBackend::start("red").await;
     let manager = Manager::start();

@@ -39,6 +39,8 @@ const UNWELCOME_TIME: Duration = Duration::from_secs(1);
 /// anything coming. Who writes a whole upload before looking for an answer must get it too.
 const LINGER_TIME: Duration = Duration::from_secs(15);
 const LINGER_QUIET: Duration = Duration::from_secs(2);
+/// The same of a door that stops, which ends within a second after its last answer.
+const LINGER_STOPPING: Duration = Duration::from_millis(500);
 
 /// What waiting for a request came to.
 enum Arrival {
@@ -203,12 +205,19 @@ fn limits_of(listener: &ListenerConfig) -> Limits {
 async fn linger(worker: &Worker, front: &mut Http1Front, timer: &Timer) {
     front.wire.socket.shutdown_write();
     worker.timers.read_clock();
-    let last = worker.timers.after(LINGER_TIME);
+    let mut last = worker.timers.after(LINGER_TIME);
+    let mut is_short = false;
     loop {
+        if worker.is_draining() && !is_short {
+            is_short = true;
+            last = worker.timers.after(LINGER_STOPPING).min(last);
+        }
         timer.set_at(worker.timers.after(LINGER_QUIET).min(last));
         let has_come = std::future::poll_fn(|cx| {
             match front.poll_discard(cx, &mut worker.window.borrow_mut()) {
                 Poll::Pending if timer.is_due() || worker.is_stopping_now() => Poll::Ready(false),
+                // Once more, with less time.
+                Poll::Pending if worker.is_draining() && !is_short => Poll::Ready(true),
                 other => other,
             }
         });

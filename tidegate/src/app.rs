@@ -29,7 +29,7 @@ use crate::admin::{
     Addresses, Admin, AdminError, Bound, Inherited, ReloadError, ReloadView, UpgradeError,
     UpgradeView,
 };
-use crate::config::Config;
+use crate::config::{Config, DrainConfig};
 use crate::hand_over::Line;
 use crate::scaling::Scalers;
 use crate::telemetry::Telemetry;
@@ -52,6 +52,8 @@ const MAILBOX: usize = 1024;
 const ORDERS: usize = 8;
 /// For the last lines of the access log: a pipe that nobody reads must not keep the process.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// For those of a door that ends, which it does within a second after its last request.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Members that drain are looked at so often.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -128,6 +130,7 @@ pub struct App {
     door: Door,
     running: watch::Sender<Arc<Running>>,
     fixed: reload::Fixed,
+    drain: DrainConfig,
     admin: Admin,
     log: Option<Log>,
     monitor: Monitor,
@@ -144,6 +147,7 @@ pub struct App {
 /// What the configuration asks for beside the door; ready before anything is opened.
 struct Prepared {
     fixed: reload::Fixed,
+    drain: DrainConfig,
     scalers: Scalers,
     tellers: Tellers,
 }
@@ -172,6 +176,7 @@ impl App {
         let files = descriptors::raise_limit();
         let prepared = Prepared {
             fixed: reload::Fixed::of(&config),
+            drain: config.drain,
             scalers: Scalers::prepare(&config).map_err(StartError::Provider)?,
             tellers: Tellers::of(&config),
         };
@@ -211,7 +216,7 @@ impl App {
         known: &[Known],
     ) -> App {
         let Opened { bound, door, listeners } = opened;
-        let Prepared { fixed, scalers, tellers } = prepared;
+        let Prepared { fixed, drain, scalers, tellers } = prepared;
         let running = Running::new(origin, listeners);
         let snapshot = door.roster().snapshot();
         let id = DoorId(Arc::clone(&snapshot.config.site));
@@ -242,6 +247,7 @@ impl App {
             door,
             running,
             fixed,
+            drain,
             admin,
             log,
             monitor,
@@ -281,21 +287,34 @@ impl App {
         }
     }
 
-    /// Stops accepting, lets running requests end, and then ends everything. When `hurry` becomes
-    /// true, or after `limit`, what is still running is cut.
-    pub async fn stop(mut self, limit: Duration, hurry: watch::Receiver<bool>) {
+    /// Is not ready at once, goes on for the time of grace, stops accepting, lets running requests
+    /// end, and then ends everything. When `hurry` becomes true, or after the limit, what is still
+    /// running is cut.
+    pub async fn stop(mut self, mut hurry: watch::Receiver<bool>) {
         self.is_stopping.store(true, Ordering::Relaxed);
-        self.orders.close();
+        self.take_no_orders();
         self.scaling.shutdown().await;
         self.door.advance(Stage::Departing);
+        too_long(self.drain.grace, &mut hurry).await;
         self.door.turn_away().await;
         self.door.advance(Stage::Draining);
+        let limit = self.drain.limit;
         self.finish(limit, hurry).await;
     }
 
-    /// Lets running requests end, and then ends everything, as [`App::stop`]. Nothing may be
-    /// accepted any more.
-    pub async fn finish(mut self, limit: Duration, mut hurry: watch::Receiver<bool>) {
+    /// Lets running requests end after a hand-over, and then ends everything, as [`App::stop`].
+    pub async fn follow(self, hurry: watch::Receiver<bool>) {
+        let limit = self.drain.hand_over;
+        self.finish(limit, hurry).await;
+    }
+
+    /// Whoever waits for one hears that the door takes none.
+    fn take_no_orders(&mut self) {
+        self.orders.close();
+        while self.orders.try_recv().is_ok() {}
+    }
+
+    async fn finish(mut self, limit: Duration, mut hurry: watch::Receiver<bool>) {
         self.scaling.shutdown().await;
         let stages = self.door.stages();
         let ended = self.door.ended();
@@ -311,7 +330,7 @@ impl App {
         self.tasks.shutdown().await;
         self.admin.stop().await;
         if let Some(log) = self.log {
-            log.writer.stop(LAST_LINES);
+            log.writer.stop(LAST_WORDS);
         }
     }
 }

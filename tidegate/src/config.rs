@@ -83,6 +83,8 @@ pub struct Config {
     pub observe: ObserveConfig,
     /// `[admin]`
     pub admin: AdminConfig,
+    /// `[drain]`
+    pub drain: DrainConfig,
     /// Names of listeners that are configured and not opened, because what they need is not
     /// supported yet.
     pub closed_listeners: Vec<String>,
@@ -122,6 +124,8 @@ pub struct SiteConfig {
     pub state_dir: PathBuf,
     /// Every request is answered with 503.
     pub in_maintenance: bool,
+    /// Of all dice, where it is written.
+    pub seed: Option<u64>,
 }
 
 /// `[observe]`
@@ -179,6 +183,17 @@ pub struct AlertRule {
     pub severity: scaler::ports::Severity,
     /// Places in the list of sinks.
     pub to: Vec<usize>,
+}
+
+/// `[drain]`: how the door itself leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainConfig {
+    /// From a signal to the end of accepting.
+    pub grace: Duration,
+    /// From there to the cut of what still runs.
+    pub limit: Duration,
+    /// The same after a hand-over.
+    pub hand_over: Duration,
 }
 
 /// `[observe] log`

@@ -29,6 +29,7 @@ impl Fixed {
         Fixed(vec![
             ("site.name", config.site.name.clone()),
             ("site.state_dir", config.site.state_dir.display().to_string()),
+            ("site.seed", shown(config.site.seed.map(|seed| seed.to_string()))),
             ("admin.unix", shown(unix)),
             ("admin.listen", shown(config.admin.listen.map(|address| address.to_string()))),
             (
@@ -116,6 +117,7 @@ impl App {
                 stop_log(earlier).await;
             }
         }
+        self.drain = config.drain;
         let changes = config::diff(&self.running.borrow().origin.effective, &effective);
         let listeners = names.into_iter().zip(self.door.addresses()).collect();
         self.note(|running| {

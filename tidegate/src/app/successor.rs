@@ -51,13 +51,11 @@ impl App {
     }
 
     /// Leaves the sockets to a process that accepts. What is under way here goes on until
-    /// [`App::finish`].
+    /// [`App::follow`].
     pub async fn leave(&mut self, successor: Successor) {
         let Successor { hello, mut line, open } = successor;
         self.is_stopping.store(true, Ordering::Relaxed);
-        self.orders.close();
-        // Whoever waits for one of these hears that the door takes none.
-        while self.orders.try_recv().is_ok() {}
+        self.take_no_orders();
         self.door.leave(&open.unwanted).await;
         self.admin.leave(open.has_unix);
         // If it has gone by now, it was in charge and is the service manager's to start again.

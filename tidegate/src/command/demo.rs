@@ -70,9 +70,6 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for a state to change. Checks need a second or two; a busy machine more.
 const CEILING: Duration = Duration::from_secs(15);
 
-/// Longest wait for requests under way when the door closes.
-const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-
 /// Shows everything, and ends with 0 if all went as it should.
 pub fn main(args: Args) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -120,7 +117,7 @@ async fn show(args: &Args) -> Result<bool, String> {
         load.stop().await;
     }
     let (_hurry, hurried) = watch::channel(false);
-    app.stop(DRAIN_LIMIT, hurried).await;
+    app.stop(hurried).await;
     drop(backends);
 
     let sum = tally.sum();

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,11 +30,6 @@ pub struct Args {
     #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true)]
     pub take_over: Option<Option<PathBuf>>,
 }
-
-/// Requests that still run this long after the signal are cut. Below systemd's usual 90 s.
-const DRAIN_LIMIT: Duration = Duration::from_secs(75);
-/// What still runs this long after a hand-over is cut: streams above all.
-const HAND_OVER_LIMIT: Duration = Duration::from_secs(600);
 
 /// Runs until a signal ends it.
 pub fn main(args: Args) -> ExitCode {
@@ -93,11 +87,11 @@ async fn carry(
         End::Stop => {
             let _ = sd_notify::notify(&[NotifyState::Stopping]);
             tracing::info!("stopping: running requests end first; a second signal ends them now");
-            hurry_at_signal(app.stop(DRAIN_LIMIT, hurried), &mut signals, &hurry).await;
+            hurry_at_signal(app.stop(hurried), &mut signals, &hurry).await;
         }
         End::HandedOver => {
             tracing::info!("running requests end first; a signal ends them now");
-            hurry_at_signal(app.finish(HAND_OVER_LIMIT, hurried), &mut signals, &hurry).await;
+            hurry_at_signal(app.follow(hurried), &mut signals, &hurry).await;
         }
     }
     Ok(())

@@ -126,6 +126,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
     let observe = observe::observe(&mut build, root.view("observe"));
     let alerts = alerts::alerts(&mut build, root.view("alerts"));
     let admin = observe::admin(&mut build, root.view("admin"));
+    let drain = observe::drain(root.view("drain"));
     let pools = pools::pools(&mut build, root);
     let elastic = elastic::elastic(&mut build, root, &site.state_dir);
     let scalers = scalers::scalers(&mut build, root, &elastic);
@@ -139,7 +140,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
         references::unused_pools(&mut build, root, &routes);
     }
 
-    let seed = root.view("site").integer("seed").unwrap_or_else(files::random_seed);
+    let seed = site.seed.unwrap_or_else(files::random_seed);
     let door = DoorConfig {
         site: site.name.as_str().into(),
         zone: root.view("site").text("zone").map(Into::into),
@@ -150,7 +151,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
         in_maintenance: site.in_maintenance,
         seed,
     };
-    Config { door, elastic, scalers, site, alerts, observe, admin, closed_listeners }
+    Config { door, elastic, scalers, site, alerts, observe, admin, drain, closed_listeners }
 }
 
 fn site(root: View<'_>) -> SiteConfig {
@@ -160,6 +161,7 @@ fn site(root: View<'_>) -> SiteConfig {
         time_zone: site.text("time_zone").unwrap_or_default().to_owned(),
         state_dir: site.text("state_dir").unwrap_or_default().into(),
         in_maintenance: site.flag("maintenance"),
+        seed: site.integer("seed"),
     }
 }
 

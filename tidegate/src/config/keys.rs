@@ -278,6 +278,7 @@ pub(crate) static ROOT: Shape = Shape {
         ),
         key("observe", Kind::Table(&observe::OBSERVE), "Metrics, logs and traces.").or("{}"),
         key("admin", Kind::Table(&observe::ADMIN), "The door for operators."),
+        key("drain", Kind::Table(&observe::DRAIN), "How this door itself leaves.").or("{}"),
         later("cluster", Kind::Table(&later::CLUSTER), "Two front doors that know of each other."),
         later(
             "waiting_rooms",

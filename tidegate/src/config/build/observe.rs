@@ -10,7 +10,7 @@ use crate::config::document::Node;
 use crate::config::text::references as say;
 use crate::config::values::net;
 use crate::config::view::View;
-use crate::config::{AdminConfig, LogConfig, LogFormat, ObserveConfig};
+use crate::config::{AdminConfig, DrainConfig, LogConfig, LogFormat, ObserveConfig};
 
 pub(super) fn observe(build: &mut Build<'_>, view: View<'_>) -> ObserveConfig {
     let metrics = view.view("metrics");
@@ -72,6 +72,15 @@ pub(super) fn admin(build: &mut Build<'_>, view: View<'_>) -> AdminConfig {
     AdminConfig {
         listen: listen.map(|(_, address)| address),
         unix: view.text("unix").map(PathBuf::from),
+    }
+}
+
+pub(super) fn drain(view: View<'_>) -> DrainConfig {
+    let duration = |name: &str| view.duration(name).unwrap_or_default();
+    DrainConfig {
+        grace: duration("grace"),
+        limit: duration("limit"),
+        hand_over: duration("hand_over"),
     }
 }
 

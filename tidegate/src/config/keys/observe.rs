@@ -146,3 +146,27 @@ static APPROVE: Shape = Shape {
         key("ask_first", Kind::List(&Kind::Text), "What waits for a yes."),
     ],
 };
+
+pub(crate) static DRAIN: Shape = Shape {
+    keys: &[
+        key(
+            "grace",
+            Kind::Duration("0s", "1h"),
+            "From SIGTERM on it is not ready, and only after this long it stops accepting: time for \
+             whoever asks `/readyz` to send clients elsewhere.",
+        )
+        .or("0s"),
+        key(
+            "limit",
+            Kind::Duration("1s", "24h"),
+            "What still runs this long after it has stopped accepting is cut.",
+        )
+        .or("75s"),
+        key(
+            "hand_over",
+            Kind::Duration("1s", "24h"),
+            "The same in a process from which another has taken over.",
+        )
+        .or("10m"),
+    ],
+};
