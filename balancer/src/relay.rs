@@ -135,16 +135,19 @@ impl<F: Front> Relay<'_, F> {
         if let Poll::Ready(ended) = self.poll_down(cx)? {
             return Poll::Ready(Ok(ended));
         }
-        if self.worker.may_end()
-            && let Some(outcome) = self.ended_by_us()
-        {
-            return Poll::Ready(Err(Broken::TimedOut(outcome)));
-        }
         if self.timer.is_due() {
             if let Some(fired) = self.what_fired() {
                 return Poll::Ready(Err(fired));
             }
-            return self.look(cx).map(Err);
+            if let Poll::Ready(broken) = self.look(cx) {
+                return Poll::Ready(Err(broken));
+            }
+        }
+        // Last, because it moves the timer to an end that nothing above knows of.
+        if self.worker.may_end()
+            && let Some(outcome) = self.ended_by_us()
+        {
+            return Poll::Ready(Err(Broken::TimedOut(outcome)));
         }
         Poll::Pending
     }

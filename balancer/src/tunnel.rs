@@ -53,18 +53,19 @@ impl<F: Front> Tunnel<'_, F> {
             _ if self.client_ended && self.backend_ended => return Poll::Ready(Outcome::Ok),
             _ => {}
         }
-        if self.worker.may_end() {
-            let slot = self.record.backend.as_deref();
-            if let Some(outcome) = self.worker.ends(slot, self.timer, true) {
-                return Poll::Ready(outcome);
-            }
-        }
         if self.timer.is_due() {
             if self.silent_at.get() <= self.worker.timers.now() {
                 return Poll::Ready(Outcome::StreamIdle);
             }
             // It was to end earlier, and is not any more.
             self.timer.set_at(self.silent_at.get());
+        }
+        // Last, because it moves the timer to an end that nothing above knows of.
+        if self.worker.may_end() {
+            let slot = self.record.backend.as_deref();
+            if let Some(outcome) = self.worker.ends(slot, self.timer, true) {
+                return Poll::Ready(outcome);
+            }
         }
         Poll::Pending
     }
