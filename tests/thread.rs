@@ -1,20 +1,23 @@
-//! The thread through the whole product: load, a decision, a launch, checks, service, and back.
+//! The thread through the whole product: load, a decision, a launch, checks, service, and back; and
+//! somebody is told.
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
 
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tests::TestDoor;
+use tests::cloud::TestCloud;
 use tests::door::binary;
 use tests::load::{Load, Manner};
 
 /// A launch is a process of a debug build, and the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A pool of local processes that serves 2 requests at once each, at most 4 of them, decided upon
-/// five times a second; so quick to shrink that a test can wait for it.
-fn config(range: &str) -> String {
+/// A pool of local processes that serves 2 requests at once each, at most so many of them, decided
+/// upon five times a second; so quick to shrink that a test can wait for it.
+fn config(range: &str, ceiling: u32) -> String {
     let program = binary();
     let program = program.display();
     format!(
@@ -42,7 +45,7 @@ port = 8080
 grace = "1s"
 [scalers.burst]
 tick = "200ms"
-ceiling = 4
+ceiling = {ceiling}
 target = {{ per_instance = 2, window = "2s", spare = "0%", burst = {{ window = "1s" }} }}
 down = {{ stable_for = "2s", cooldown = "0s", max_step = "100%" }}
 "#
@@ -76,7 +79,7 @@ fn ask(door: &TestDoor, command: &[&str]) -> String {
 
 #[tokio::test]
 async fn load_is_followed_by_instances_up_and_down() {
-    let thread = Thread(TestDoor::start(&config("127.60.77.0/28")).await);
+    let thread = Thread(TestDoor::start(&config("127.60.77.0/28", 4)).await);
     let door = &thread.0;
     // Nobody is there: the first requests wait until somebody is.
     let load = Load::start_at(door.addr("web"), "/slow?ms=50", 7, Manner::Kept, Duration::ZERO);
@@ -107,4 +110,56 @@ async fn load_is_followed_by_instances_up_and_down() {
     for word in ["launch_answered", "instance_serves", "instance_gone", "burst"] {
         assert!(decisions.contains(word), "{word} in\n{decisions}");
     }
+}
+
+#[tokio::test]
+async fn the_thread_ends_with_one_message_and_with_figures_in_the_cloud() {
+    let cloud = TestCloud::start();
+    let topic = cloud.topic("people").await;
+    let told = format!(
+        "[alerts.sinks.people]\nkind = \"sns\"\ntopic_arn = \"{topic}\"\n\
+         [[alerts.rules]]\nwhen = \"instance_gone\"\nseverity = \"info\"\nto = \"people\"\n\
+         [observe.cloudwatch]\nevery = \"1s\"\n"
+    );
+    let mut program = Command::new(binary());
+    program.envs(cloud.environment());
+    let configuration = config("127.60.77.16/28", 1) + &told;
+    let thread = Thread(TestDoor::launch_as(program, &configuration).ready().await);
+    let door = &thread.0;
+
+    let load = Load::start_at(door.addr("web"), "/slow?ms=20", 2, Manner::Kept, Duration::ZERO);
+    door.logged_in(PATIENCE, "instance_serves", 1).await;
+    load.goes_on(50).await;
+    let serving = |count: f64| {
+        move |metric: &Value| metric["name"] == "BackendsServing" && metric["value"] == count
+    };
+    cloud.until("metrics", PATIENCE, |all| all.iter().any(serving(1.0))).await;
+    let (answered, failures) = load.stop().await;
+    assert_eq!(failures, Vec::<String>::new());
+
+    door.logged_in(PATIENCE, "instance_gone", 1).await;
+    let published = cloud.until("published", PATIENCE, |all| !all.is_empty()).await;
+    assert_eq!(published.len(), 1, "{published:#?}");
+    let told = &published[0];
+    assert!(told["subject"].as_str().unwrap().starts_with("thread: instance gone, pool burst"));
+    assert_eq!(told["attributes"]["kind"]["Value"], "instance_gone");
+
+    // What was written before it came and went is not what is written after.
+    let counted = |all: &[Value]| {
+        let all = all.iter().filter(|metric| metric["name"] == "Requests");
+        all.filter_map(|metric| metric["value"].as_f64()).sum::<f64>()
+    };
+    #[allow(clippy::cast_precision_loss)] // a few hundred
+    let wanted = answered as f64;
+    let is_over = |all: &[Value]| {
+        let last = all.iter().rfind(|metric| metric["name"] == "BackendsServing");
+        counted(all) >= wanted && last.is_some_and(serving(0.0))
+    };
+    let metrics = cloud.until("metrics", PATIENCE, is_over).await;
+    assert!((counted(&metrics) - wanted).abs() < 0.5, "{} of {wanted}", counted(&metrics));
+    let beat = metrics.iter().find(|metric| metric["name"] == "Heartbeat").unwrap();
+    assert_eq!(
+        (&beat["namespace"], &beat["dimensions"]),
+        (&json!("Tidegate"), &json!({ "Site": "thread" }))
+    );
 }

@@ -119,8 +119,39 @@ impl TestCloud {
             parameters.push(("Attributes.entry.1.value", "true"));
         }
         let answer = self.call("sns", &parameters).await;
-        let arn = answer.split("<TopicArn>").nth(1).and_then(|rest| rest.split('<').next());
-        arn.unwrap_or_else(|| panic!("no ARN in {answer}")).to_owned()
+        element(&answer, "TopicArn")
+    }
+
+    /// Makes an SQS queue that gets, as they are, the messages of a topic that `filter` lets through,
+    /// and gives its URL.
+    pub async fn queue(&self, name: &str, topic: &str, filter: &str) -> String {
+        let made = self.call("sqs", &[("Action", "CreateQueue"), ("QueueName", name)]).await;
+        let queue = element(&made, "QueueUrl");
+        let arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}");
+        let subscribe = [
+            ("Action", "Subscribe"),
+            ("TopicArn", topic),
+            ("Protocol", "sqs"),
+            ("Endpoint", &arn),
+            ("Attributes.entry.1.key", "RawMessageDelivery"),
+            ("Attributes.entry.1.value", "true"),
+            ("Attributes.entry.2.key", "FilterPolicy"),
+            ("Attributes.entry.2.value", filter),
+        ];
+        self.call("sns", &subscribe).await;
+        queue
+    }
+
+    /// What a queue has, at most ten messages of JSON.
+    pub async fn received(&self, queue: &str) -> Vec<Value> {
+        let receive =
+            [("Action", "ReceiveMessage"), ("QueueUrl", queue), ("MaxNumberOfMessages", "10")];
+        let answer = self.call("sqs", &receive).await;
+        let bodies = answer.split("<Body>").skip(1).filter_map(|rest| rest.split('<').next());
+        let plain =
+            |text: &str| text.replace("&quot;", "\"").replace("&#34;", "\"").replace("&amp;", "&");
+        let read = |text: &str| serde_json::from_str(&plain(text)).unwrap_or(Value::Null);
+        bodies.map(read).collect()
     }
 
     /// Waits until a list of the cloud (`published`, `metrics`, `ledger`, `calls`) is as wanted.
@@ -180,6 +211,9 @@ impl Drop for TestCloud {
 /// Where everything in it is.
 pub const REGION: &str = "eu-west-2";
 
+/// Whose everything in it is: moto's own.
+const ACCOUNT: &str = "123456789012";
+
 fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -206,6 +240,12 @@ fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let api = words.next()?.strip_prefix("api=")?.parse().ok()?;
     let imds = words.next()?.strip_prefix("imds=")?.parse().ok()?;
     Some((api, imds))
+}
+
+/// The text of the first element of that name.
+fn element(answer: &str, name: &str) -> String {
+    let found = answer.split(&format!("<{name}>")).nth(1).and_then(|rest| rest.split('<').next());
+    found.unwrap_or_else(|| panic!("no {name} in {answer}")).to_owned()
 }
 
 fn encoded(text: &str) -> String {

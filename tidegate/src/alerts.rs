@@ -1,7 +1,7 @@
 //! Who is told: events that a rule names become messages, and messages go to sinks.
 //!
 //! ```text
-//! ring of events ─► rules ─► the same again? ─► a queue per sink ─► its program
+//! ring of events ─► rules ─► the same again? ─► a queue per sink ─► its program or topic
 //! ```
 //!
 //! Nothing waits for a sink: the ring is bounded, and so is each queue; what does not fit is counted
@@ -12,13 +12,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use infra::aws::sns::SnsNotifier;
 use infra::exec::notifier::ExecNotifier;
 use scaler::ports::{Message, Notifier, NotifyError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::config::{AlertsConfig, RetryConfig, SinkConfig};
+use crate::config::{AlertsConfig, RetryConfig, SinkConfig, SinkWay};
 use crate::telemetry::events::{Event, EventRing};
 use window::Window;
 
@@ -40,7 +41,10 @@ pub type Sink = (String, RetryConfig, Arc<dyn Notifier>);
 /// The sinks of a configuration; none of them has done anything yet.
 pub fn sinks(config: &AlertsConfig) -> Vec<Sink> {
     let sink = |sink: &SinkConfig| {
-        let notifier: Arc<dyn Notifier> = Arc::new(ExecNotifier::new(sink.exec.clone()));
+        let notifier: Arc<dyn Notifier> = match &sink.way {
+            SinkWay::Exec(settings) => Arc::new(ExecNotifier::new(settings.clone())),
+            SinkWay::Sns(settings) => Arc::new(SnsNotifier::new(settings.clone())),
+        };
         (sink.name.clone(), sink.retry, notifier)
     };
     config.sinks.iter().map(sink).collect()

@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::adapters::DoorSource;
 use crate::admin::{
-    Addresses, Admin, AdminError, Bound, Inherited, ReloadError, ReloadView, UpgradeError,
+    Addresses, Admin, AdminError, Bound, Inherited, ReloadError, ReloadView, Source, UpgradeError,
     UpgradeView,
 };
 use crate::config::{Config, DrainConfig};
@@ -80,6 +80,9 @@ pub enum StartError {
     /// Whoever makes instances.
     #[error("the provider of an elastic pool could not be started; raise the limit of threads")]
     Provider(#[source] std::io::Error),
+    /// Whoever tells others.
+    #[error("nobody could be told of alerts or figures; raise the limit of threads or open files")]
+    Tellers(#[source] std::io::Error),
     /// The system has no more threads or descriptors.
     #[error(
         "the workers could not be started; raise the limit of open files (LimitNOFILE) or of \
@@ -137,6 +140,7 @@ pub struct App {
     telemetry: Arc<Telemetry>,
     orders: mpsc::Receiver<Order>,
     tasks: JoinSet<()>,
+    tellers: Option<Tellers>,
     /// Apart, because they end first: a door that stops sees its own traffic ebb.
     scaling: JoinSet<()>,
     is_stopping: Arc<AtomicBool>,
@@ -149,7 +153,7 @@ struct Prepared {
     fixed: reload::Fixed,
     drain: DrainConfig,
     scalers: Scalers,
-    tellers: Tellers,
+    tellers: Option<Tellers>,
 }
 
 /// An access log that is written.
@@ -178,7 +182,7 @@ impl App {
             fixed: reload::Fixed::of(&config),
             drain: config.drain,
             scalers: Scalers::prepare(&config).map_err(StartError::Provider)?,
-            tellers: Tellers::of(&config),
+            tellers: Tellers::prepare(&config).map_err(StartError::Tellers)?,
         };
         if let Some(predecessor) = &predecessor {
             predecessor.keep_keys(&mut config.door);
@@ -216,7 +220,7 @@ impl App {
         known: &[Known],
     ) -> App {
         let Opened { bound, door, listeners } = opened;
-        let Prepared { fixed, drain, scalers, tellers } = prepared;
+        let Prepared { fixed, drain, scalers, mut tellers } = prepared;
         let running = Running::new(origin, listeners);
         let snapshot = door.roster().snapshot();
         let id = DoorId(Arc::clone(&snapshot.config.site));
@@ -241,8 +245,11 @@ impl App {
             give_order,
             Arc::clone(&is_stopping),
         );
-        tellers.start(telemetry.events(), &mut tasks);
-        let admin = bound.serve(Arc::new(source));
+        let source: Arc<dyn Source> = Arc::new(source);
+        if let Some(tellers) = &mut tellers {
+            tellers.start(Arc::clone(&source), Arc::clone(telemetry.events()));
+        }
+        let admin = bound.serve(source);
         App {
             door,
             running,
@@ -254,6 +261,7 @@ impl App {
             telemetry,
             orders,
             tasks,
+            tellers,
             scaling,
             is_stopping,
             successor: None,
@@ -329,6 +337,9 @@ impl App {
         self.monitor.stop().await;
         self.tasks.shutdown().await;
         self.admin.stop().await;
+        if let Some(tellers) = self.tellers {
+            tellers.stop().await;
+        }
         if let Some(log) = self.log {
             log.writer.stop(LAST_WORDS);
         }

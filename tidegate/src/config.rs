@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use balancer::access_log::AccessLogConfig;
 use balancer::config::DoorConfig;
+use infra::aws::Place;
+use infra::aws::topic::SnsSettings;
 use infra::exec::ExecSettings;
 use infra::exec::notifier::NotifierSettings;
 use infra::process::ProcessSettings;
@@ -137,6 +139,19 @@ pub struct ObserveConfig {
     pub access_log: Option<AccessLogConfig>,
     /// What the program says of itself.
     pub log: LogConfig,
+    /// Headline figures for CloudWatch.
+    pub cloudwatch: Option<CloudWatchConfig>,
+}
+
+/// `[observe.cloudwatch]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudWatchConfig {
+    /// Of the figures.
+    pub namespace: String,
+    /// How often they are written.
+    pub every: Duration,
+    /// Where to.
+    pub place: Place,
 }
 
 /// `[alerts]`
@@ -160,7 +175,16 @@ pub struct SinkConfig {
     /// What happens when it does not take a message.
     pub retry: RetryConfig,
     /// Who is told.
-    pub exec: NotifierSettings,
+    pub way: SinkWay,
+}
+
+/// `kind` of a sink, with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkWay {
+    /// A program of the operator.
+    Exec(NotifierSettings),
+    /// A topic of SNS.
+    Sns(SnsSettings),
 }
 
 /// `retry` of a sink.

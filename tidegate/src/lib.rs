@@ -5,6 +5,7 @@ pub mod admin;
 pub mod alerts;
 pub mod app;
 pub mod cli;
+pub mod cloudwatch;
 pub mod command;
 pub mod config;
 pub mod hand_over;

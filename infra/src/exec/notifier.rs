@@ -5,13 +5,10 @@
 
 use async_trait::async_trait;
 use scaler::ports::{Message, Notifier, NotifyError};
-use serde_json::{Map, Value, json};
 
 use super::run::{self, RunError};
 use super::{BTreeMap, Duration, NAME};
-
-/// Of the object.
-const VERSION: u32 = 1;
+use crate::record;
 
 /// `[alerts.sinks.*]` with `kind = "exec"`, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +39,7 @@ impl Notifier for ExecNotifier {
 
     async fn tell(&self, message: &Message) -> Result<(), NotifyError> {
         let NotifierSettings { command, env, timeout } = &self.0;
-        let input = format!("{}\n", record(message));
+        let input = format!("{}\n", record::of(message));
         match run::run(command, env, input.as_bytes(), *timeout).await {
             Ok(_) => Ok(()),
             Err(RunError::NotFound(reason)) => Err(NotifyError::Never { notifier: NAME, reason }),
@@ -51,21 +48,4 @@ impl Notifier for ExecNotifier {
             }
         }
     }
-}
-
-fn record(message: &Message) -> Value {
-    let fields = message.fields.iter().map(|(name, value)| (name.to_string(), json!(value)));
-    json!({
-        "version": VERSION,
-        "key": message.key,
-        "sequence": message.sequence,
-        "at": message.at.to_string(),
-        "severity": message.severity.word(),
-        "kind": &*message.kind,
-        "site": &*message.site,
-        "pool": message.pool.as_ref().map(ToString::to_string),
-        "title": message.title,
-        "text": message.text,
-        "fields": fields.collect::<Map<String, Value>>(),
-    })
 }

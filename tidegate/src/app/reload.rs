@@ -12,10 +12,9 @@ use balancer::door::Changed;
 
 use super::{App, LAST_LINES, Log, Origin, Running, descriptors};
 use crate::admin::{ReloadError, ReloadView};
-use crate::alerts;
 use crate::command::with_causes;
 use crate::config::{self, Config, Loaded};
-use crate::scaling;
+use crate::{alerts, cloudwatch, scaling};
 
 /// What holds from the start of the process to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +37,7 @@ impl Fixed {
             ),
             ("scalers", scaling::fingerprint(config)),
             ("alerts", alerts::summary(&config.alerts)),
+            ("observe.cloudwatch", cloudwatch::summary(config.observe.cloudwatch.as_ref())),
             ("observe.log.level", log.level.clone()),
             ("observe.log.format", format!("{:?}", log.format).to_lowercase()),
         ])

@@ -18,6 +18,7 @@ use super::{Config, SiteConfig};
 
 mod access;
 mod alerts;
+mod aws;
 mod conduct;
 mod elastic;
 mod files;

@@ -72,6 +72,7 @@ pub(crate) static CHOICE: Code = error("TG0215", "Exactly one of several keys is
 pub(crate) static TOKEN: Code = error("TG0216", "Not a method, cookie name or other token.");
 pub(crate) static NAME: Code = error("TG0217", "Not a usable name.");
 pub(crate) static EMPTY: Code = error("TG0218", "Empty where something is needed.");
+pub(crate) static TOPIC: Code = error("TG0219", "Not the ARN of an SNS topic.");
 
 pub(crate) static INLINE_SECRET: Code = warning("TG0301", "A secret stands in the file itself.");
 pub(crate) static SECRET_UNREADABLE: Code = error("TG0302", "A secret cannot be read.");
@@ -146,6 +147,7 @@ pub static ALL: &[&Code] = &[
     &TOKEN,
     &NAME,
     &EMPTY,
+    &TOPIC,
     &INLINE_SECRET,
     &SECRET_UNREADABLE,
     &SECRET_WEAK,

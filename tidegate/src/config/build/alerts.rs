@@ -2,22 +2,30 @@
 
 use std::collections::BTreeMap;
 
+use infra::aws::topic::{SnsSettings, TopicArn};
 use infra::exec::notifier::NotifierSettings;
 use scaler::ports::Severity;
 
-use super::{Build, files};
+use super::{Build, aws, files};
 use crate::config::document::{Entry, Span};
 use crate::config::keys::Kind;
 use crate::config::text::{references as say, values as say_value};
 use crate::config::values;
 use crate::config::view::View;
-use crate::config::{AlertRule, AlertsConfig, RetryConfig, SinkConfig};
+use crate::config::{AlertRule, AlertsConfig, RetryConfig, SinkConfig, SinkWay};
 
 /// Each kind of event has a row there; a test keeps that.
 const EVENTS: &str = include_str!("../../../../docs/events.md");
 
 /// The default of `redact`; a test compares it with the table of keys.
 const REDACTED: [&str; 3] = ["client_ip", "cookie", "authorization"];
+
+/// The default of `attributes`; a test compares it with the table of keys.
+const ATTRIBUTES: [&str; 4] = ["severity", "site", "pool", "kind"];
+
+/// Keys that only one kind of sink has.
+const EXEC_KEYS: [&str; 2] = ["command", "env"];
+const SNS_KEYS: [&str; 5] = ["topic_arn", "attributes", "group_id", "dedup_id", "endpoint"];
 
 /// By name: the place among the sinks that are used, or none if it is of a kind that is not
 /// supported yet.
@@ -36,28 +44,62 @@ pub(super) fn alerts(build: &mut Build<'_>, view: View<'_>) -> AlertsConfig {
 fn sinks<'a>(build: &mut Build<'_>, view: View<'a>) -> (Vec<SinkConfig>, Known<'a>) {
     let (mut sinks, mut known) = (Vec::new(), Known::new());
     for (entry, sink) in view.named("sinks") {
-        let found = match sink.text("kind") {
-            Some("exec") => exec(build, entry, sink),
+        let way = match sink.text("kind") {
+            Some("exec") => exec(build, entry, sink).map(SinkWay::Exec),
+            Some("sns") => sns(build, entry, sink).map(SinkWay::Sns),
             _ => None,
         };
-        known.insert(&entry.key, found.is_some().then_some(sinks.len()));
-        sinks.extend(found);
+        let retry = retry(build, sink.view("retry"));
+        known.insert(&entry.key, way.is_some().then_some(sinks.len()));
+        sinks.extend(way.map(|way| SinkConfig { name: entry.key.clone(), retry, way }));
     }
     (sinks, known)
 }
 
-fn exec(build: &mut Build<'_>, entry: &Entry, view: View<'_>) -> Option<SinkConfig> {
-    let retry = retry(build, view.view("retry"));
+fn exec(build: &mut Build<'_>, entry: &Entry, view: View<'_>) -> Option<NotifierSettings> {
+    idle(build, view, &SNS_KEYS, "the sink is a program");
     if view.own("command").is_none() {
         build.say(entry.key_span, say::needs("kind = \"exec\"", "`command`"));
         return None;
     }
-    let exec = NotifierSettings {
+    Some(NotifierSettings {
         command: files::command(build, view),
         env: files::env(build, view),
         timeout: view.duration("timeout").unwrap_or_default(),
+    })
+}
+
+fn sns(build: &mut Build<'_>, entry: &Entry, view: View<'_>) -> Option<SnsSettings> {
+    idle(build, view, &EXEC_KEYS, "the sink is a topic");
+    let Some(node) = view.own("topic_arn") else {
+        build.say(entry.key_span, say::needs("kind = \"sns\"", "`topic_arn`"));
+        return None;
     };
-    Some(SinkConfig { name: entry.key.clone(), retry, exec })
+    let text = node.text()?;
+    let Some(topic) = TopicArn::parse(text) else {
+        build.say(node.span, say_value::topic(text));
+        return None;
+    };
+    if !topic.is_ordered() {
+        let why = "only a topic whose name ends with `.fifo` keeps order";
+        idle(build, view, &["group_id", "dedup_id"], why);
+    }
+    let timeout = view.duration("timeout").unwrap_or_default();
+    Some(SnsSettings {
+        place: aws::place(build, view, Some(topic.region()), timeout),
+        topic,
+        attributes: texts(view, "attributes", &ATTRIBUTES),
+        group_id: view.text("group_id").unwrap_or_default().to_owned(),
+        dedup_id: view.text("dedup_id").unwrap_or_default().to_owned(),
+    })
+}
+
+fn idle(build: &mut Build<'_>, view: View<'_>, keys: &[&str], why: &str) {
+    for key in keys {
+        if let Some(node) = view.own(key) {
+            build.say(node.span, say::idle_key(key, why));
+        }
+    }
 }
 
 fn retry(build: &mut Build<'_>, view: View<'_>) -> RetryConfig {
@@ -129,7 +171,7 @@ mod tests {
     use crate::config::keys::{Default, alerts::ALERTS};
 
     #[test]
-    fn the_default_of_redact_is_the_one_in_the_table() {
+    fn defaults_of_lists_are_those_in_the_table() {
         let default = |shape: &'static crate::config::keys::Shape, key: &str| match shape
             .key(key)
             .unwrap()
@@ -139,6 +181,10 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(default(&ALERTS, "redact"), format!("{REDACTED:?}"));
+        let Kind::Named(_, Kind::Table(sink)) = ALERTS.key("sinks").unwrap().kind else {
+            panic!("not a table of tables");
+        };
+        assert_eq!(default(sink, "attributes"), format!("{ATTRIBUTES:?}"));
     }
 
     #[test]

@@ -2,15 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use balancer::access_log::{AccessLogConfig, Format, LogTarget};
 
-use super::Build;
+use super::{Build, aws};
 use crate::config::document::Node;
 use crate::config::text::references as say;
 use crate::config::values::net;
 use crate::config::view::View;
-use crate::config::{AdminConfig, DrainConfig, LogConfig, LogFormat, ObserveConfig};
+use crate::config::{
+    AdminConfig, CloudWatchConfig, DrainConfig, LogConfig, LogFormat, ObserveConfig,
+};
 
 pub(super) fn observe(build: &mut Build<'_>, view: View<'_>) -> ObserveConfig {
     let metrics = view.view("metrics");
@@ -25,6 +28,18 @@ pub(super) fn observe(build: &mut Build<'_>, view: View<'_>) -> ObserveConfig {
                 _ => LogFormat::Text,
             },
         },
+        cloudwatch: view.given("cloudwatch").map(|_| cloudwatch(build, view.view("cloudwatch"))),
+    }
+}
+
+/// For one call with its repetitions: figures of a minute ago are still worth writing.
+const CLOUDWATCH_TIMEOUT: Duration = Duration::from_secs(15);
+
+fn cloudwatch(build: &mut Build<'_>, view: View<'_>) -> CloudWatchConfig {
+    CloudWatchConfig {
+        namespace: view.text("namespace").unwrap_or_default().to_owned(),
+        every: view.duration("every").unwrap_or_default(),
+        place: aws::place(build, view, view.text("region"), CLOUDWATCH_TIMEOUT),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `[alerts]`: who is told, of what, and how.
 
 use super::{
-    DURATION, DURATION_OR_ZERO, Kind, Names, RETENTION, Shape, key, later, word, word_later,
+    DURATION, DURATION_OR_ZERO, Kind, Names, RETENTION, Shape, Word, key, later, word, word_later,
 };
 
 pub(crate) static ALERTS: Shape = Shape {
@@ -35,30 +35,55 @@ static SPOOL: Shape = Shape {
 
 static SINK: Shape = Shape {
     keys: &[
-        key(
-            "kind",
-            Kind::Word(&[word("exec"), word_later("sns"), word_later("webhook")]),
-            "What it is.",
-        )
-        .required(),
+        key("kind", Kind::Word(&[word("exec"), word("sns"), word_later("webhook")]), "What it is.")
+            .required(),
         key(
             "command",
             Kind::Many(&Kind::Text),
-            "Program and arguments, without a shell; it gets one message as JSON.",
+            "Of `exec`: program and arguments, without a shell; it gets one message as JSON.",
         ),
-        key("timeout", Kind::Duration("100ms", "1h"), "For one message; then it is killed.")
+        key("timeout", Kind::Duration("100ms", "1h"), "For one message; a program is killed then.")
             .or("10s"),
-        key("env", Kind::Named(Names::Free, &Kind::Body), "Further variables of its environment."),
+        key(
+            "env",
+            Kind::Named(Names::Free, &Kind::Body),
+            "Of `exec`: further variables of its environment.",
+        ),
         key("retry", Kind::Table(&SINK_RETRY), "What happens when it does not answer.").or("{}"),
-        later("topic_arn", Kind::Text, "Of an SNS topic."),
-        later("attributes", Kind::List(&Kind::Text), "Message attributes for filter policies."),
-        later("group_id", Kind::Text, "Of a FIFO topic."),
-        later("dedup_id", Kind::Text, "Of a FIFO topic."),
+        key(
+            "topic_arn",
+            Kind::Text,
+            "Of `sns`: the topic; one whose name ends with `.fifo` keeps order.",
+        ),
+        key(
+            "attributes",
+            Kind::List(&Kind::Word(&ATTRIBUTES)),
+            "Of `sns`: message attributes, for filter policies of subscriptions.",
+        )
+        .or("[\"severity\", \"site\", \"pool\", \"kind\"]"),
+        key(
+            "group_id",
+            Kind::Text,
+            "Of a `.fifo` topic: order holds within it; `{site}` and `{pool}` are filled in.",
+        )
+        .or("{site}/{pool}"),
+        key(
+            "dedup_id",
+            Kind::Text,
+            "Of a `.fifo` topic: `{alert}`, `{state}` and `{sequence}` are filled in.",
+        )
+        .or("{alert}/{state}/{sequence}"),
+        key("endpoint", Kind::Text, "Of `sns`: URL to call instead of the region's own.")
+            .or_else("AWS's own"),
         later("batch", Kind::Table(&BATCH), "Several alerts in one call."),
         later("url", Kind::Secret, "Of a webhook; whoever knows it can write there."),
         later("sign", Kind::Table(&SIGN), "Proves to a webhook who calls."),
     ],
 };
+
+/// What a message attribute can be. The event is the one of a calendar.
+static ATTRIBUTES: [Word; 5] =
+    [word("severity"), word("site"), word("pool"), word("kind"), word_later("event")];
 
 static SINK_RETRY: Shape = Shape {
     keys: &[

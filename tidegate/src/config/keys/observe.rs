@@ -30,7 +30,12 @@ pub(crate) static OBSERVE: Shape = Shape {
         later("traces", Kind::Table(&TRACES), "Spans for a tracing backend."),
         later("shape", Kind::Table(&SHAPE), "Counts per second, kept for simulations."),
         later("journal", Kind::Table(&JOURNAL), "Every scaling decision and why."),
-        later("cloudwatch", Kind::Table(&CLOUDWATCH), "Headline figures for CloudWatch."),
+        key(
+            "cloudwatch",
+            Kind::Table(&CLOUDWATCH),
+            "Headline figures for CloudWatch (`docs/alerts.md`).",
+        )
+        .or_else("off"),
     ],
 };
 
@@ -98,7 +103,15 @@ static JOURNAL: Shape = Shape {
 };
 
 static CLOUDWATCH: Shape = Shape {
-    keys: &[key("namespace", Kind::Text, "Of the figures."), key("every", DURATION, "How often.")],
+    keys: &[
+        key("namespace", Kind::Text, "Of the figures.").or("Tidegate"),
+        key("every", Kind::Duration("1s", "1d"), "How often they are written; each call costs.")
+            .or("60s"),
+        key("region", Kind::Text, "Of AWS, such as `eu-west-2`.")
+            .or_else("that of environment, profile or machine"),
+        key("endpoint", Kind::Text, "URL to call instead of the region's own.")
+            .or_else("AWS's own"),
+    ],
 };
 
 pub(crate) static ADMIN: Shape = Shape {

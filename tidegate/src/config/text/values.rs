@@ -38,6 +38,22 @@ pub(crate) fn unit_missing(kind: &Kind, number: &str, meant: Option<String>) -> 
     Message { help, ..message }
 }
 
+/// A topic that is none.
+pub(crate) fn topic(value: &str) -> Message {
+    let text = format!("`{}` is not the ARN of an SNS topic", shown(value));
+    Message::new(&codes::TOPIC, text, "")
+        .help("write `arn:aws:sns:REGION:ACCOUNT:NAME`, as the console shows it")
+}
+
+/// A URL of AWS, or of what stands in for it, that is none.
+pub(crate) fn endpoint(value: &str) -> Message {
+    let text = format!("`{}` is not a URL that can be called", shown(value));
+    Message::new(&codes::MALFORMED, text, "").help(
+        "write scheme and host, such as `https://vpce-1.sns.eu-west-2.vpce.amazonaws.com`, \
+         without a name or password",
+    )
+}
+
 /// An empty text or list.
 pub(crate) fn empty(kind: &Kind) -> Message {
     let text = format!("empty; expected {}", expected(kind));
