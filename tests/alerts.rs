@@ -141,18 +141,29 @@ async fn a_backend_that_dies_is_told_to_people_and_recorded_once_each() {
         (&"backend_out_of_rotation".into(), &"app".into())
     );
 
+    // Whoever was told that it died is told that it lives.
+    backend.revive();
+    let over =
+        |all: &[Value]| of_topic(all, &people).len() == 2 && of_topic(all, &ledger).len() == 2;
+    let published = cloud.until("published", LIMIT, over).await;
+    let resolved = of_topic(&published, &people)[1];
+    assert_eq!(resolved["subject"], "kg-sports: resolved: backend out of rotation, pool app, a");
+    assert_eq!(resolved["attributes"]["state"]["Value"], "resolved");
+    let second = record(of_topic(&published, &ledger)[1]);
+    assert_eq!((&second["state"], &second["key"]), (&"resolved".into(), &first["key"]));
+
     let (code, _, errors) = door.reload().await;
     assert_eq!(code, 0, "{errors}");
-    let two =
-        |all: &[Value]| of_topic(all, &people).len() == 2 && of_topic(all, &ledger).len() == 2;
-    let published = cloud.until("published", LIMIT, two).await;
-    assert_eq!(record(of_topic(&published, &ledger)[1])["kind"], "config_reloaded");
+    let three =
+        |all: &[Value]| of_topic(all, &people).len() == 3 && of_topic(all, &ledger).len() == 3;
+    let published = cloud.until("published", LIMIT, three).await;
+    assert_eq!(record(of_topic(&published, &ledger)[2])["kind"], "config_reloaded");
 
     // The phone rings for what its filter lets through, with all that a machine may want to know.
     let rung = cloud.received(&phone).await;
-    assert_eq!(rung.len(), 1, "{rung:?}");
+    let states: Vec<_> = rung.iter().map(|message| &message["state"]).collect();
+    assert_eq!(states, ["fired", "resolved"], "{rung:?}");
     assert_eq!(rung[0]["title"], *subject);
-    assert_eq!(rung[0]["severity"], "critical");
 }
 
 #[tokio::test]

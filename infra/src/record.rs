@@ -13,6 +13,7 @@ pub(crate) fn of(message: &Message) -> Value {
         "key": message.key,
         "sequence": message.sequence,
         "at": message.at.to_string(),
+        "state": message.state.word(),
         "severity": message.severity.word(),
         "kind": &*message.kind,
         "site": &*message.site,

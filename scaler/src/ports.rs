@@ -30,7 +30,7 @@ use policies::backend::BackendId;
 pub use error::{NotifyError, ProviderError, SignalError, Source};
 pub use fleet::{Fleet, FleetLook, MemberLook, Order, PoolLook};
 pub use launch::{Instance, InstanceState, LaunchRequest, Mark, Offer, Token};
-pub use message::{Message, Severity};
+pub use message::{Message, Severity, State};
 
 /// Whoever can make and unmake backends: a cloud, local processes, an operator's program, a
 /// simulation. One provider serves one pool.

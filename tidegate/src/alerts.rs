@@ -1,7 +1,7 @@
 //! Who is told: events that a rule names become messages, and messages go to sinks.
 //!
 //! ```text
-//! ring of events ─► rules ─► the same again? ─► a queue per sink ─► its program or topic
+//! ring of events ─► rules ─► the same again, or its end? ─► a queue per sink ─► program or topic
 //! ```
 //!
 //! Nothing waits for a sink: the ring is bounded, and so is each queue; what does not fit is counted
@@ -14,17 +14,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use infra::aws::sns::SnsNotifier;
 use infra::exec::notifier::ExecNotifier;
-use scaler::ports::{Message, Notifier, NotifyError};
+use jiff::Timestamp;
+use scaler::ports::{Message, Notifier, NotifyError, Severity};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::{AlertsConfig, RetryConfig, SinkConfig, SinkWay};
 use crate::telemetry::events::{Event, EventRing};
-use window::Window;
+use conditions::{Conditions, Manner, Say};
 
+mod catalogue;
+mod conditions;
 mod message;
-mod window;
 
 /// Messages that wait for one sink.
 const QUEUE: usize = 1_000;
@@ -81,10 +83,31 @@ pub async fn run(config: AlertsConfig, site: Arc<str>, events: Arc<EventRing>, s
         for event in &found.events {
             desk.take(event);
         }
-        if found.events.is_empty() && last.changed().await.is_err() {
-            return;
+        desk.remind();
+        if found.events.is_empty() {
+            let due = desk.conditions.next_due();
+            tokio::select! {
+                changed = last.changed() => if changed.is_err() { return },
+                () = until(due) => {}
+            }
         }
     }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An event that people were told of, or are to be.
+#[derive(Clone)]
+struct Matter {
+    event: Event,
+    severity: Severity,
+    /// Places in the list of sinks.
+    to: Vec<usize>,
 }
 
 /// Where events become messages.
@@ -92,7 +115,7 @@ struct Desk {
     config: AlertsConfig,
     site: Arc<str>,
     queues: Vec<(String, mpsc::Sender<Arc<Message>>)>,
-    window: Window,
+    conditions: Conditions<Matter>,
     sequences: BTreeMap<Option<String>, u64>,
     /// First number of a pool. By the clock, so that no life of the program repeats the numbers of
     /// the one before: an ordered topic drops what has the number of an earlier message.
@@ -106,26 +129,57 @@ impl Desk {
         queues: Vec<(String, mpsc::Sender<Arc<Message>>)>,
     ) -> Desk {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let window = Window::new(config.dedup_window);
-        Desk { config, site, queues, window, sequences: BTreeMap::new(), first: now.as_secs() }
+        let conditions = Conditions::new(Manner {
+            window: config.dedup_window,
+            repeat: config.repeat_every,
+            is_end_told: config.send_resolved,
+        });
+        Desk { config, site, queues, conditions, sequences: BTreeMap::new(), first: now.as_secs() }
     }
 
     fn take(&mut self, event: &Event) {
         if event.event.starts_with(OWN) {
             return;
         }
+        let at = event.at.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+        for kind in catalogue::ended_by(&event.event) {
+            let key = message::key(&self.site, event, kind);
+            if let Some((say, was)) = self.conditions.ended(&key) {
+                self.tell(key, say, &was, at);
+            }
+        }
+        let Some(matter) = self.matter(event) else { return };
+        let key = message::key(&self.site, event, &event.event);
+        let has_end = catalogue::text(&event.event).is_some_and(|text| !text.ends.is_empty());
+        let lasts = has_end.then(|| matter.clone());
+        if let Some(say) = self.conditions.came(&key, lasts, Instant::now()) {
+            self.tell(key, say, &matter, at);
+        }
+    }
+
+    /// Tells what lasts and is to be told again.
+    fn remind(&mut self) {
+        for (key, say, matter) in self.conditions.due(Instant::now()) {
+            self.tell(key, say, &matter, Timestamp::now());
+        }
+    }
+
+    /// What the rules make of it; nothing if none names it.
+    fn matter(&self, event: &Event) -> Option<Matter> {
         let rules = self.config.rules.iter();
         let rules: Vec<_> = rules.filter(|rule| rule.when.contains(&event.event)).collect();
-        let Some(severity) = rules.iter().map(|rule| rule.severity).max() else { return };
+        let severity = rules.iter().map(|rule| rule.severity).max()?;
         let mut to: Vec<usize> = rules.iter().flat_map(|rule| rule.to.iter().copied()).collect();
         to.sort_unstable();
         to.dedup();
+        Some(Matter { event: event.clone(), severity, to })
+    }
 
-        let key = message::key(&self.site, event);
-        let Some(held_back) = self.window.admit(&key, Instant::now()) else { return };
+    fn tell(&mut self, key: String, say: Say, matter: &Matter, at: Timestamp) {
+        let Matter { event, severity, to } = matter;
         let sequence = self.sequences.entry(event.pool.clone()).or_insert(self.first);
         *sequence += 1;
-        let told = message::Told { key, severity, sequence: *sequence, held_back };
+        let told = message::Told { key, say, at, severity: *severity, sequence: *sequence };
         let message = Arc::new(message::of(&self.site, event, told, &self.config.redact));
         for (name, queue) in to.iter().filter_map(|sink| self.queues.get(*sink)) {
             if queue.try_send(Arc::clone(&message)).is_err() {

@@ -159,6 +159,10 @@ pub struct CloudWatchConfig {
 pub struct AlertsConfig {
     /// The same alert again is one within this time.
     pub dedup_window: Duration,
+    /// What lasts is told again so often; `None` is never.
+    pub repeat_every: Option<Duration>,
+    /// Whether it is told that something is over.
+    pub send_resolved: bool,
     /// Fields of events that are never in a message.
     pub redact: Vec<String>,
     /// Those that are supported, in the order of their names.

@@ -107,6 +107,7 @@ type Attributes = std::collections::HashMap<String, MessageAttributeValue>;
 fn attributes(settings: &SnsSettings, message: &Message) -> Attributes {
     let value = |name: &str| match name {
         "severity" => Some(message.severity.word().to_owned()),
+        "state" => Some(message.state.word().to_owned()),
         "site" => Some(message.site.to_string()),
         "pool" => message.pool.as_ref().map(ToString::to_string),
         "kind" => Some(message.kind.to_string()),
@@ -163,7 +164,8 @@ fn group_id(settings: &SnsSettings, message: &Message) -> String {
 
 fn dedup_id(settings: &SnsSettings, message: &Message) -> String {
     let sequence = message.sequence.to_string();
-    let text = settings.dedup_id.replace("{alert}", &message.key).replace("{state}", "fired");
+    let text =
+        settings.dedup_id.replace("{alert}", &message.key).replace("{state}", message.state.word());
     tail(&text.replace("{sequence}", &sequence))
 }
 

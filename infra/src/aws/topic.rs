@@ -9,8 +9,8 @@ pub struct SnsSettings {
     pub topic: TopicArn,
     /// How it is reached.
     pub place: Place,
-    /// Which facts become attributes, for the filter policies of subscriptions: `severity`, `site`,
-    /// `pool`, `kind`.
+    /// Which facts become attributes, for the filter policies of subscriptions: `severity`, `state`,
+    /// `site`, `pool`, `kind`.
     pub attributes: Vec<String>,
     /// Of an ordered topic; `{site}`, `{pool}` are filled in.
     pub group_id: String,

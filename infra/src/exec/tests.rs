@@ -250,6 +250,7 @@ async fn a_message_is_told_whole_and_a_failure_is_told_with_its_reason() {
         key: "kg/app/backend_ejected".to_owned(),
         sequence: 7,
         at: "2026-11-21T10:00:00Z".parse().unwrap(),
+        state: scaler::ports::State::Fired,
         severity: Severity::Critical,
         kind: "backend_ejected".into(),
         site: "kg".into(),
@@ -263,7 +264,7 @@ async fn a_message_is_told_whole_and_a_failure_is_told_with_its_reason() {
     assert!(source.to_string().contains("the line is cut"), "{source}");
     fs::write(program.0.join("well"), "").unwrap();
     notifier("pool.sh").tell(&message).await.unwrap();
-    let whole = r#"{"version":1,"key":"kg/app/backend_ejected","sequence":7,"at":"2026-11-21T10:00:00Z","severity":"critical","kind":"backend_ejected","site":"kg","pool":null,"title":"t","text":"a\nb","fields":{"reason":"\"x\""}}"#;
+    let whole = r#"{"version":1,"key":"kg/app/backend_ejected","sequence":7,"at":"2026-11-21T10:00:00Z","state":"fired","severity":"critical","kind":"backend_ejected","site":"kg","pool":null,"title":"t","text":"a\nb","fields":{"reason":"\"x\""}}"#;
     assert_eq!(program.file("told"), format!("{whole}\n{whole}\n"));
 
     let gone = ExecNotifier::new(NotifierSettings {

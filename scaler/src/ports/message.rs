@@ -27,16 +27,40 @@ impl Severity {
     }
 }
 
+/// Whether something began, goes on, or is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It happened; if it is of a kind that ends, it lasts from now on.
+    Fired,
+    /// It lasts, and is told again.
+    Repeated,
+    /// It is over.
+    Resolved,
+}
+
+impl State {
+    /// As in messages and their attributes.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Fired => "fired",
+            State::Repeated => "repeated",
+            State::Resolved => "resolved",
+        }
+    }
+}
+
 /// One thing that happened, ready to be told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// The same for the same thing, also when it is told again: for deduplication. At most 128
+    /// The same for the same thing, also when it is told again or has ended: for deduplication. At most 128
     /// characters of letters, digits and `-_.:/`.
     pub key: String,
     /// Grows by 1 with each message of a pool, so that a gap can be seen.
     pub sequence: u64,
-    /// When it happened.
+    /// When it happened, or ended.
     pub at: Timestamp,
+    /// Whether it began, goes on, or is over.
+    pub state: State,
     /// How urgent.
     pub severity: Severity,
     /// A kind of event, out of `[[alerts.rules]].when`.

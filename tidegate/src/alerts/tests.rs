@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use scaler::ports::Severity;
+use scaler::ports::{Severity, State};
 
 use super::*;
 use crate::config::AlertRule;
@@ -43,6 +43,8 @@ fn config() -> AlertsConfig {
     };
     AlertsConfig {
         dedup_window: Duration::from_secs(300),
+        repeat_every: None,
+        send_resolved: true,
         redact: Vec::new(),
         sinks: Vec::new(),
         rules: vec![
@@ -115,4 +117,36 @@ async fn alerts_about_alerts_are_not_told() {
     events.push(event("alert_lost", "app"));
     events.push(event("backend_ejected", "app"));
     assert_eq!(&*heard.recv().await.unwrap().kind, "backend_ejected");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_heard_of_something_hears_that_it_is_over_and_as_urgently() {
+    let (events, mut heard) = start(0, false);
+    events.push(event("backend_readmitted", "app"));
+    events.push(event("backend_ejected", "app"));
+    events.push(event("backend_readmitted", "cloud"));
+    events.push(event("backend_readmitted", "app"));
+    let fired = heard.recv().await.unwrap();
+    let resolved = heard.recv().await.unwrap();
+    assert_eq!((fired.state, resolved.state), (State::Fired, State::Resolved));
+    assert_eq!((&fired.key, fired.severity), (&resolved.key, resolved.severity));
+    assert_eq!((fired.sequence + 1, &*resolved.kind), (resolved.sequence, "backend_ejected"));
+    events.push(event("backend_readmitted", "app"));
+    tokio::time::advance(Duration::from_secs(1_000)).await;
+    assert!(heard.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_back_within_its_window_is_told_when_that_is_over() {
+    let (events, mut heard) = start(0, false);
+    let began = Instant::now();
+    for kind in ["backend_ejected", "backend_readmitted", "backend_ejected"] {
+        events.push(event(kind, "app"));
+    }
+    let mut states = Vec::new();
+    for _ in 0..3 {
+        states.push(heard.recv().await.unwrap().state);
+    }
+    assert_eq!(states, [State::Fired, State::Resolved, State::Fired]);
+    assert_eq!(began.elapsed().as_secs(), 300, "and nothing had to come for that");
 }

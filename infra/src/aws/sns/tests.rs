@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use policies::backend::PoolName;
-use scaler::ports::Severity;
+use scaler::ports::{Severity, State};
 use serde_json::Value;
 
 use super::*;
@@ -15,6 +15,7 @@ fn message(title: &str) -> Message {
         key: "kg-sports/cloud/scaled_out".to_owned(),
         sequence: 7,
         at: "2026-11-21T10:00:00Z".parse().unwrap(),
+        state: State::Fired,
         severity: Severity::Warning,
         kind: "scaled_out".into(),
         site: "kg-sports".into(),
@@ -70,6 +71,8 @@ fn ids_of_an_ordered_topic_are_short_and_keep_their_number() {
     let settings = settings("arn:aws:sns:eu-west-2:111122223333:record.fifo");
     assert_eq!(group_id(&settings, &message("t")), "kg-sports/cloud");
     assert_eq!(dedup_id(&settings, &message("t")), "kg-sports/cloud/scaled_out/fired/7");
+    let over = Message { state: State::Resolved, sequence: 8, ..message("t") };
+    assert_eq!(dedup_id(&settings, &over), "kg-sports/cloud/scaled_out/resolved/8");
     let long = Message { key: "k".repeat(300), ..message("t") };
     let id = dedup_id(&settings, &long);
     assert!(id.len() == ID && id.ends_with("k/fired/7"));

@@ -21,7 +21,7 @@ const EVENTS: &str = include_str!("../../../../docs/events.md");
 const REDACTED: [&str; 3] = ["client_ip", "cookie", "authorization"];
 
 /// The default of `attributes`; a test compares it with the table of keys.
-const ATTRIBUTES: [&str; 4] = ["severity", "site", "pool", "kind"];
+const ATTRIBUTES: [&str; 5] = ["severity", "state", "site", "pool", "kind"];
 
 /// Keys that only one kind of sink has.
 const EXEC_KEYS: [&str; 2] = ["command", "env"];
@@ -35,6 +35,8 @@ pub(super) fn alerts(build: &mut Build<'_>, view: View<'_>) -> AlertsConfig {
     let (sinks, known) = sinks(build, view);
     AlertsConfig {
         dedup_window: view.duration("dedup_window").unwrap_or_default(),
+        repeat_every: view.duration("repeat_every"),
+        send_resolved: view.flag("send_resolved"),
         redact: texts(view, "redact", &REDACTED),
         sinks,
         rules: rules(build, view, &known),

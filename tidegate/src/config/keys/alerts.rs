@@ -16,10 +16,10 @@ pub(crate) static ALERTS: Shape = Shape {
             .or("5m"),
         key("redact", Kind::List(&Kind::Text), "Fields of events that are never in a message.")
             .or("[\"client_ip\", \"cookie\", \"authorization\"]"),
+        key("send_resolved", Kind::Flag, "Whether it is told that something is over.").or("true"),
+        key("repeat_every", DURATION, "When something that lasts is told again.").or_else("never"),
         later("group_by", Kind::List(&Kind::Text), "Alerts that agree in these are one message."),
         later("group_wait", DURATION_OR_ZERO, "How long a message waits for more alerts."),
-        later("repeat_every", DURATION, "When an alert that lasts is told again."),
-        later("send_resolved", Kind::Flag, "Whether its end is told."),
         later("spool", Kind::Table(&SPOOL), "Alerts that could not be delivered."),
         later("heartbeat", Kind::Table(&HEARTBEAT), "A sign of life; its absence is an alarm."),
     ],
@@ -60,7 +60,7 @@ static SINK: Shape = Shape {
             Kind::List(&Kind::Word(&ATTRIBUTES)),
             "Of `sns`: message attributes, for filter policies of subscriptions.",
         )
-        .or("[\"severity\", \"site\", \"pool\", \"kind\"]"),
+        .or("[\"severity\", \"state\", \"site\", \"pool\", \"kind\"]"),
         key(
             "group_id",
             Kind::Text,
@@ -82,8 +82,14 @@ static SINK: Shape = Shape {
 };
 
 /// What a message attribute can be. The event is the one of a calendar.
-static ATTRIBUTES: [Word; 5] =
-    [word("severity"), word("site"), word("pool"), word("kind"), word_later("event")];
+static ATTRIBUTES: [Word; 6] = [
+    word("severity"),
+    word("state"),
+    word("site"),
+    word("pool"),
+    word("kind"),
+    word_later("event"),
+];
 
 static SINK_RETRY: Shape = Shape {
     keys: &[
