@@ -23,9 +23,11 @@ use tokio::time::Instant;
 use crate::config::{AlertsConfig, RetryConfig, SinkConfig, SinkWay};
 use crate::telemetry::events::{Event, EventRing};
 use conditions::{Conditions, Manner, Say};
+use group::Grouping;
 
 mod catalogue;
 mod conditions;
+mod group;
 mod message;
 
 /// Messages that wait for one sink.
@@ -38,7 +40,16 @@ const BATCH: usize = 64;
 const OWN: &str = "alert_";
 
 /// A sink and who stands behind it.
-pub type Sink = (String, RetryConfig, Arc<dyn Notifier>);
+pub struct Sink {
+    /// `[alerts.sinks.NAME]`
+    pub name: String,
+    /// What happens when it does not take a message.
+    pub retry: RetryConfig,
+    /// Messages to people may be merged; a record has every one.
+    pub is_record: bool,
+    /// Takes messages.
+    pub notifier: Arc<dyn Notifier>,
+}
 
 /// The sinks of a configuration; none of them has done anything yet.
 pub fn sinks(config: &AlertsConfig) -> Vec<Sink> {
@@ -47,7 +58,8 @@ pub fn sinks(config: &AlertsConfig) -> Vec<Sink> {
             SinkWay::Exec(settings) => Arc::new(ExecNotifier::new(settings.clone())),
             SinkWay::Sns(settings) => Arc::new(SnsNotifier::new(settings.clone())),
         };
-        (sink.name.clone(), sink.retry, notifier)
+        let is_record = matches!(&sink.way, SinkWay::Sns(settings) if settings.topic.is_ordered());
+        Sink { name: sink.name.clone(), retry: sink.retry, is_record, notifier }
     };
     config.sinks.iter().map(sink).collect()
 }
@@ -66,10 +78,12 @@ pub async fn run(config: AlertsConfig, site: Arc<str>, events: Arc<EventRing>, s
     // The set cancels its tasks when it is dropped, so they end with this future.
     let mut tasks = JoinSet::new();
     let mut queues = Vec::new();
-    for (name, retry, notifier) in sinks {
+    for sink in sinks {
         let (send, queue) = mpsc::channel(QUEUE);
-        queues.push((name.clone(), send));
-        tasks.spawn(deliver(name, retry, notifier, queue));
+        queues.push((sink.name.clone(), send));
+        let wait = if sink.is_record { Duration::ZERO } else { config.group_wait };
+        let grouping = Grouping { wait, by: config.group_by.clone() };
+        tasks.spawn(deliver(sink, grouping, queue));
     }
     let mut desk = Desk::new(config, site, queues);
     let mut last = events.last();
@@ -191,19 +205,25 @@ impl Desk {
 }
 
 /// Delivers what is in the queue, one after the other, each until it is taken or refused.
-async fn deliver(
-    name: String,
-    retry: RetryConfig,
-    notifier: Arc<dyn Notifier>,
-    mut queue: mpsc::Receiver<Arc<Message>>,
-) {
-    while let Some(message) = queue.recv().await {
-        match tell(&name, retry, &*notifier, &message).await {
-            Ok(()) => {
-                tracing::info!(sink = %name, kind = %message.kind, key = %message.key, "alert_sent");
-            }
-            Err(reason) => {
-                tracing::error!(sink = %name, key = %message.key, reason, "alert_lost");
+async fn deliver(sink: Sink, grouping: Grouping, mut queue: mpsc::Receiver<Arc<Message>>) {
+    loop {
+        let messages = match grouping.wait.is_zero() {
+            true => queue.recv().await.into_iter().collect(),
+            false => group::collect(&mut queue, &grouping).await,
+        };
+        if messages.is_empty() {
+            return;
+        }
+        let Sink { name, retry, notifier, .. } = &sink;
+        for message in messages {
+            match tell(name, *retry, &**notifier, &message).await {
+                Ok(()) => {
+                    let (kind, key) = (&message.kind, &message.key);
+                    tracing::info!(sink = %name, %kind, %key, "alert_sent");
+                }
+                Err(reason) => {
+                    tracing::error!(sink = %name, key = %message.key, reason, "alert_lost");
+                }
             }
         }
     }

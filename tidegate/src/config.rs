@@ -163,6 +163,10 @@ pub struct AlertsConfig {
     pub repeat_every: Option<Duration>,
     /// Whether it is told that something is over.
     pub send_resolved: bool,
+    /// How long a message to people waits for others; zero is not at all.
+    pub group_wait: Duration,
+    /// What those have in common that become one message.
+    pub group_by: Vec<GroupBy>,
     /// Fields of events that are never in a message.
     pub redact: Vec<String>,
     /// Those that are supported, in the order of their names.
@@ -189,6 +193,17 @@ pub enum SinkWay {
     Exec(NotifierSettings),
     /// A topic of SNS.
     Sns(SnsSettings),
+}
+
+/// What messages have in common that are merged into one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupBy {
+    /// The site.
+    Site,
+    /// The pool, or that they are about none.
+    Pool,
+    /// The kind of event.
+    Kind,
 }
 
 /// `retry` of a sink.

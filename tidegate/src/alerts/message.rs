@@ -12,7 +12,7 @@ use super::conditions::Say;
 use crate::telemetry::events::Event;
 
 /// Characters of a title; SNS takes 99 as a subject.
-const TITLE: usize = 99;
+pub(super) const TITLE: usize = 99;
 
 /// Characters of a key.
 const KEY: usize = 128;

@@ -45,6 +45,8 @@ fn config() -> AlertsConfig {
         dedup_window: Duration::from_secs(300),
         repeat_every: None,
         send_resolved: true,
+        group_wait: Duration::ZERO,
+        group_by: Vec::new(),
         redact: Vec::new(),
         sinks: Vec::new(),
         rules: vec![
@@ -62,8 +64,8 @@ fn start(failures: u32, is_final: bool) -> (Arc<EventRing>, mpsc::UnboundedRecei
     let events = EventRing::new();
     let (told, heard) = mpsc::unbounded_channel();
     let diary = Arc::new(Diary { failures: Mutex::new(failures), told, is_final });
-    let sinks: Vec<Sink> = vec![("people".to_owned(), RETRY, diary)];
-    tokio::spawn(run(config(), "kg".into(), Arc::clone(&events), sinks));
+    let sink = Sink { name: "people".to_owned(), retry: RETRY, is_record: false, notifier: diary };
+    tokio::spawn(run(config(), "kg".into(), Arc::clone(&events), vec![sink]));
     (events, heard)
 }
 

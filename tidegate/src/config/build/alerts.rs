@@ -12,13 +12,16 @@ use crate::config::keys::Kind;
 use crate::config::text::{references as say, values as say_value};
 use crate::config::values;
 use crate::config::view::View;
-use crate::config::{AlertRule, AlertsConfig, RetryConfig, SinkConfig, SinkWay};
+use crate::config::{AlertRule, AlertsConfig, GroupBy, RetryConfig, SinkConfig, SinkWay};
 
 /// Each kind of event has a row there; a test keeps that.
 const EVENTS: &str = include_str!("../../../../docs/events.md");
 
 /// The default of `redact`; a test compares it with the table of keys.
 const REDACTED: [&str; 3] = ["client_ip", "cookie", "authorization"];
+
+/// The default of `group_by`; a test compares it with the table of keys.
+const GROUP_BY: [&str; 2] = ["site", "pool"];
 
 /// The default of `attributes`; a test compares it with the table of keys.
 const ATTRIBUTES: [&str; 5] = ["severity", "state", "site", "pool", "kind"];
@@ -37,10 +40,22 @@ pub(super) fn alerts(build: &mut Build<'_>, view: View<'_>) -> AlertsConfig {
         dedup_window: view.duration("dedup_window").unwrap_or_default(),
         repeat_every: view.duration("repeat_every"),
         send_resolved: view.flag("send_resolved"),
+        group_wait: view.duration("group_wait").unwrap_or_default(),
+        group_by: group_by(view),
         redact: texts(view, "redact", &REDACTED),
         sinks,
         rules: rules(build, view, &known),
     }
+}
+
+fn group_by(view: View<'_>) -> Vec<GroupBy> {
+    let known = |word: String| match word.as_str() {
+        "site" => Some(GroupBy::Site),
+        "pool" => Some(GroupBy::Pool),
+        "kind" => Some(GroupBy::Kind),
+        _ => None,
+    };
+    texts(view, "group_by", &GROUP_BY).into_iter().filter_map(known).collect()
 }
 
 fn sinks<'a>(build: &mut Build<'_>, view: View<'a>) -> (Vec<SinkConfig>, Known<'a>) {
@@ -183,6 +198,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(default(&ALERTS, "redact"), format!("{REDACTED:?}"));
+        assert_eq!(default(&ALERTS, "group_by"), format!("{GROUP_BY:?}"));
         let Kind::Named(_, Kind::Table(sink)) = ALERTS.key("sinks").unwrap().kind else {
             panic!("not a table of tables");
         };

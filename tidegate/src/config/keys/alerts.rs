@@ -18,8 +18,18 @@ pub(crate) static ALERTS: Shape = Shape {
             .or("[\"client_ip\", \"cookie\", \"authorization\"]"),
         key("send_resolved", Kind::Flag, "Whether it is told that something is over.").or("true"),
         key("repeat_every", DURATION, "When something that lasts is told again.").or_else("never"),
-        later("group_by", Kind::List(&Kind::Text), "Alerts that agree in these are one message."),
-        later("group_wait", DURATION_OR_ZERO, "How long a message waits for more alerts."),
+        key(
+            "group_wait",
+            DURATION_OR_ZERO,
+            "How long a message waits for others, to be one with them; not for a `.fifo` topic.",
+        )
+        .or("0s"),
+        key(
+            "group_by",
+            Kind::List(&Kind::Word(&GROUP_BY)),
+            "What messages have in common that become one.",
+        )
+        .or("[\"site\", \"pool\"]"),
         later("spool", Kind::Table(&SPOOL), "Alerts that could not be delivered."),
         later("heartbeat", Kind::Table(&HEARTBEAT), "A sign of life; its absence is an alarm."),
     ],
@@ -80,6 +90,9 @@ static SINK: Shape = Shape {
         later("sign", Kind::Table(&SIGN), "Proves to a webhook who calls."),
     ],
 };
+
+/// What messages can have in common. The event is the one of a calendar.
+static GROUP_BY: [Word; 4] = [word("site"), word("pool"), word("kind"), word_later("event")];
 
 /// What a message attribute can be. The event is the one of a calendar.
 static ATTRIBUTES: [Word; 6] = [
