@@ -69,7 +69,10 @@ soak: ## half an hour (TIDEGATE_SOAK_MINUTES) of load while backends die and com
 
 FUZZ_SECONDS ?= 600
 
-fuzz: ## requests and answers that chance has made, through a running door: ten minutes
+# libFuzzer needs a nightly compiler, and its own build (tests/fuzz/Cargo.toml).
+fuzz: ## bytes that nobody wrote, for the codec and for a running door: ten minutes each
+	tests/fuzz/run.sh request $(FUZZ_SECONDS)
+	tests/fuzz/run.sh response $(FUZZ_SECONDS)
 	TIDEGATE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked -p tests --test mutations
 
 # The kit is outside the workspace, so that nothing above reaches it.

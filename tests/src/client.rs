@@ -56,10 +56,11 @@ pub enum End {
 }
 
 impl TestClient {
-    /// Connects.
+    /// Connects from a port that may still be remembered for connections to elsewhere: those to
+    /// one address do not run out for all of them.
     #[track_caller]
     pub fn connect(addr: SocketAddr) -> impl Future<Output = TestClient> {
-        TestClient::connect_from([127, 0, 0, 1].into(), addr)
+        within(CEILING, async move { TestClient::of(TcpStream::connect(addr).await, addr) })
     }
 
     /// Connects from an address of its own; the whole of 127.0.0.0/8 is ours.
@@ -68,11 +69,15 @@ impl TestClient {
         within(CEILING, async move {
             let socket = TcpSocket::new_v4().expect("a socket");
             socket.bind((source, 0).into()).expect("a loopback address");
-            let stream = socket.connect(addr).await;
-            let stream = stream.unwrap_or_else(|error| panic!("no connection to {addr}: {error}"));
-            stream.set_nodelay(true).expect("an option of every socket");
-            TestClient { wire: Wire::new(stream), ceiling: CEILING }
+            TestClient::of(socket.connect(addr).await, addr)
         })
+    }
+
+    #[track_caller]
+    fn of(connected: std::io::Result<TcpStream>, addr: SocketAddr) -> TestClient {
+        let stream = connected.unwrap_or_else(|error| panic!("no connection to {addr}: {error}"));
+        stream.set_nodelay(true).expect("an option of every socket");
+        TestClient { wire: Wire::new(stream), ceiling: CEILING }
     }
 
     /// The address the door sees.

@@ -151,7 +151,7 @@ fn one(bytes: &[u8], habit: Habit) -> (Reading, usize) {
         _ => lengths.first(),
     };
     let is_chunked = codings.iter().any(|coding| match habit {
-        Habit::LooseCoding => coding.contains("chunked"),
+        Habit::LooseCoding => coding.to_ascii_lowercase().contains("chunked"),
         _ => coding.eq_ignore_ascii_case("chunked"),
     });
     let prefers_length = habit == Habit::LengthFirst && length.is_some();
