@@ -227,3 +227,23 @@ async fn a_backend_that_answers_before_it_is_asked_is_not_used() {
     }
     assert!(red.requests()[1..].iter().all(|request| request.connection != 0));
 }
+
+#[tokio::test]
+async fn a_length_that_some_read_as_octal_goes_on_as_the_number_it_is() {
+    for workers in WORKERS {
+        let red = TestBackend::start("red").await;
+        let door = TestDoor::in_front_of(&[&red], workers).await;
+        let mut client = door.client().await;
+        for (length, body) in [("010", "ten bytes."), ("0000000000000000002", "ab"), ("00", "")] {
+            let lines = format!("X-A: 1\r\nContent-Length: {length}\r\nX-B: 2\r\n");
+            red.answer_next(Answer::bytes([format!("HTTP/1.1 200 OK\r\n{lines}\r\n{body}")]));
+            let answer = client.get("/").await;
+            assert_eq!(answer.text(), body);
+            // The only one there is.
+            assert_eq!(answer.field("content-length"), Some(body.len().to_string()));
+            assert_eq!(answer.field("x-a").as_deref(), Some("1"));
+            assert_eq!(answer.field("x-b").as_deref(), Some("2"));
+            assert_eq!(client.get("/").await.text(), "red", "behind {length}");
+        }
+    }
+}

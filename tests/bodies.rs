@@ -238,7 +238,7 @@ async fn an_answer_to_an_old_client_comes_without_chunks() {
 
 /// Answers that have no body whatever their fields say: request method, the answer, and the
 /// `Content-Length` that the client sees.
-const BODILESS: [(&str, &str, Option<&str>); 11] = [
+const BODILESS: [(&str, &str, Option<&str>); 14] = [
     ("GET", "HTTP/1.1 204 No Content\r\n\r\n", None),
     ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", None),
     ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", None),
@@ -250,6 +250,9 @@ const BODILESS: [(&str, &str, Option<&str>); 11] = [
     ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", None),
     ("HEAD", "HTTP/1.1 200 OK\r\n\r\n", None),
     ("HEAD", "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n", Some("9")),
+    ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 000\r\n\r\n", None),
+    ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 000\r\n\r\n", Some("0")),
+    ("HEAD", "HTTP/1.1 200 OK\r\ncontent-LENGTH:   0010  \r\n\r\n", Some("10")),
 ];
 
 #[tokio::test]

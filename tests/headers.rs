@@ -100,7 +100,7 @@ async fn fields_of_one_hop_go_no_further() {
         "Proxy: http://evil",
         "TE: gzip",
         "Upgrade: websocket",
-        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk",
+        "Connection: HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk",
         "Transfer_Encoding2: chunked\r\nConnection: Transfer_Encoding2",
     ] {
         let request = forwarded(&mut client, &red, &format!("{line}\r\nX-Kept: 1\r\n")).await;

@@ -94,6 +94,9 @@ impl Answer<'_> {
                     || (bodiless && line.known == Known::ContentLength)
                     || edits.is_some_and(|edits| edits.replaces(line.name.of(bytes)))
             });
+            if head.has_padded_length && !bodiless {
+                write_length(head, bytes, out);
+            }
         }
         for (name, value) in self.own {
             if !edits.is_some_and(|edits| edits.replaces(name.as_bytes())) {
@@ -167,6 +170,16 @@ pub(crate) fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// The number that everybody reads in `Content-Length: 010`: ten.
+#[inline(never)]
+fn write_length(head: &ResponseHead, bytes: &[u8], out: &mut Vec<u8>) {
+    let line = head.fields.iter().find(|line| line.known == Known::ContentLength);
+    let Some(value) = line.map(|line| line.value.of(bytes)) else { return };
+    let zeros = value.iter().take_while(|byte| **byte == b'0').count();
+    // One of nothing but zeros keeps the last.
+    push_field(out, b"content-length", &value[zeros.min(value.len() - 1)..]);
 }
 
 fn write_status_line(status: u16, out: &mut Vec<u8>) {

@@ -23,6 +23,10 @@ pub(super) struct Facts {
     /// The last Upgrade line, and how many there were.
     protocol: Option<Span>,
     protocols: usize,
+    /// One of them names HTTP/2 without TLS, in whatever version of its name.
+    names_http2: bool,
+    /// Content-Length of an answer begins with a zero that says nothing.
+    pub(super) is_padded: bool,
     /// Fields that Connection names beside its own options.
     named: usize,
 }
@@ -36,7 +40,8 @@ const MOST_NAMED: usize = 32;
 pub(super) enum Side {
     /// A leading zero in Content-Length is refused: some read it as octal.
     Request,
-    /// A leading zero is taken, as old servers pad the field to a fixed width.
+    /// A leading zero is taken, as old servers pad the field to a fixed width, and goes no
+    /// further.
     Response,
 }
 
@@ -55,6 +60,8 @@ impl Facts {
             upgrade: false,
             protocol: None,
             protocols: 0,
+            names_http2: false,
+            is_padded: false,
             named: 0,
         }
     }
@@ -99,24 +106,29 @@ impl Facts {
             (Known::Upgrade, _) => {
                 self.protocol = Some(span);
                 self.protocols += 1;
+                let mut names = value.split(|byte| *byte == b',').map(scan::trim);
+                self.names_http2 |=
+                    names.any(|name| name.get(..3).is_some_and(|n| n.eq_ignore_ascii_case(b"h2c")));
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// The protocol to change to, if it is named once, Connection says so, and it is not HTTP/2
-    /// without TLS, which we do not speak and must not let a backend speak past us.
+    /// The protocol to change to, if it is named once and Connection says so.
+    ///
+    /// # Errors
+    /// It is HTTP/2 without TLS, which we do not speak and must not let a backend speak past us.
     #[inline]
-    pub(super) fn upgrade(&self, bytes: &[u8]) -> Option<Span> {
-        if self.upgrade && self.protocols == 1 { self.one_upgrade(bytes) } else { None }
-    }
-
-    fn one_upgrade(&self, bytes: &[u8]) -> Option<Span> {
-        let protocol = self.protocol?;
-        let mut names = protocol.of(bytes).split(|byte| *byte == b',').map(scan::trim);
-        let is_http2 = |name: &[u8]| name.get(..3).is_some_and(|n| n.eq_ignore_ascii_case(b"h2c"));
-        (!protocol.is_empty() && !names.any(is_http2)).then_some(protocol)
+    pub(super) fn upgrade(&self, bytes: &[u8]) -> Result<Option<Span>, Malformed> {
+        if !self.upgrade || self.protocols == 0 {
+            return Ok(None);
+        }
+        if self.names_http2 {
+            return Err(Malformed::UpgradeHttp2);
+        }
+        let protocol = self.protocol.filter(|protocol| !protocol.of(bytes).is_empty());
+        Ok(protocol.filter(|_| self.protocols == 1))
     }
 
     /// Marks the fields that Connection names.
@@ -174,8 +186,8 @@ impl Facts {
     }
 
     fn content_length(&mut self, value: &[u8], has_tab: bool) -> Result<(), Malformed> {
-        let is_padded = self.side == Side::Request && value.len() > 1 && value[0] == b'0';
-        if is_padded || has_tab {
+        self.is_padded = value.len() > 1 && value[0] == b'0';
+        if has_tab || (self.is_padded && self.side == Side::Request) {
             return Err(Malformed::ContentLength);
         }
         let length = decimal(value).ok_or(Malformed::ContentLength)?;

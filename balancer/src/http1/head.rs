@@ -157,7 +157,8 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// Whether the client waits for a 100 before it sends the body.
     pub expect_continue: bool,
-    /// The protocol to change to, if Connection says `upgrade` as well; never `h2c`.
+    /// The protocol to change to, if Connection says `upgrade` as well; never `h2c`, which is
+    /// refused.
     pub upgrade: Option<Span>,
     /// Whether the client takes trailers (`TE: trailers`).
     pub te_trailers: bool,
@@ -196,6 +197,9 @@ pub struct ResponseHead {
     pub keep_alive: bool,
     /// Seconds after which the backend closes an idle connection, from `Keep-Alive: timeout=`.
     pub keep_alive_timeout: Option<u32>,
+    /// Whether Content-Length begins with zeros that say nothing. Its line is marked as not to be
+    /// forwarded as it is.
+    pub has_padded_length: bool,
     /// The protocol that a 101 changes to; a 101 always has one, no other answer has.
     pub upgrade: Option<Span>,
     /// Bytes of the head, with the empty line.

@@ -100,6 +100,10 @@ pub enum Malformed {
     /// An expectation other than `100-continue`.
     #[error("Expect is not `100-continue`")]
     Expectation,
+    /// HTTP/2 without TLS (RFC 7540 §3.2, which RFC 9113 has withdrawn): who takes it up reads all
+    /// that follows in another way than who does not.
+    #[error("an upgrade to HTTP/2 without TLS")]
+    UpgradeHttp2,
     /// A 101 that does not say to what.
     #[error("a 101 without `Connection: upgrade` and Upgrade")]
     UpgradeMissing,
@@ -153,6 +157,7 @@ impl Malformed {
             Malformed::Connection => "connection",
             Malformed::ConnectionNames => "connection_names",
             Malformed::Expectation => "expectation",
+            Malformed::UpgradeHttp2 => "upgrade_http2",
             Malformed::UpgradeMissing => "upgrade_missing",
         }
     }

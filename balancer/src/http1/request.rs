@@ -211,7 +211,7 @@ fn conclude(bytes: &[u8], facts: &Facts, head: &mut RequestHead) -> Result<(), M
     let has_body = !matches!(head.framing, Framing::None | Framing::Length(0));
     head.expect_continue = facts.expect_continue && is_http11 && has_body;
     head.keep_alive = !facts.close && (is_http11 || facts.keep_alive);
-    head.upgrade = if is_http11 { facts.upgrade(bytes) } else { None };
+    head.upgrade = if is_http11 { facts.upgrade(bytes)? } else { None };
     facts.mark_named(bytes, &mut head.fields);
     Ok(())
 }

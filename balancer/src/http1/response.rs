@@ -113,22 +113,30 @@ fn conclude(
         Framing::UntilClose
     };
     if head.status == 101 {
-        head.upgrade = facts.upgrade(bytes);
+        head.upgrade = facts.upgrade(bytes)?;
         if head.upgrade.is_none() || !is_http11 {
             return Err(Malformed::UpgradeMissing);
         }
     }
     facts.mark_named(bytes, &mut head.fields);
+    if facts.is_padded {
+        head.has_padded_length = true;
+        drop_length(head);
+    }
     Ok(())
 }
 
 /// RFC 9110 §8.6: none of these answers has a Content-Length, so it goes no further.
 fn without_length(facts: &Facts, head: &mut ResponseHead) {
-    for line in &mut head.fields {
-        line.hop |= line.known == Known::ContentLength;
-    }
+    drop_length(head);
     if facts.chunked || facts.length.is_some_and(|length| length > 0) {
         head.keep_alive = false;
+    }
+}
+
+fn drop_length(head: &mut ResponseHead) {
+    for line in &mut head.fields {
+        line.hop |= line.known == Known::ContentLength;
     }
 }
 

@@ -260,6 +260,10 @@ const CASES: &[(Case, u16, Malformed)] = &[
         400,
         Connection,
     ),
+    // RFC 9113 §3.1: withdrawn.
+    (Fields(b"Connection: upgrade\r\nUpgrade: h2c"), 400, UpgradeHttp2),
+    (Fields(b"Upgrade: websocket, H2C-14\r\nConnection: Upgrade"), 400, UpgradeHttp2),
+    (Fields(b"Upgrade: h2c\r\nUpgrade: x\r\nConnection: close, upgrade"), 400, UpgradeHttp2),
     // RFC 9110 §10.1.1: Expect.
     (Fields(b"Expect: 200-ok"), 417, Expectation),
     (Fields(b"Expect: 100-continue, x"), 417, Expectation),

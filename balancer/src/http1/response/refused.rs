@@ -100,7 +100,7 @@ const CASES: &[(Case, Malformed)] = &[
     (Whole(b"HTTP/1.1 101 x\r\n\r\n"), UpgradeMissing),
     (Whole(b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n"), UpgradeMissing),
     (Whole(b"HTTP/1.1 101 x\r\nConnection: upgrade\r\n\r\n"), UpgradeMissing),
-    (Whole(b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"), UpgradeMissing),
+    (Whole(b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"), UpgradeHttp2),
     (Whole(b"HTTP/1.0 101 x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"), UpgradeMissing),
     // Limits.
     (Fields(b"1: x\r\n2: x\r\n3: x\r\n4: x\r\n5: x"), TooManyFields),
