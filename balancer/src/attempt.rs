@@ -278,7 +278,9 @@ impl Passage<'_> {
     fn note(&self, exchange: &Exchange, lease: &Lease, is_ok: bool) {
         let record = &exchange.record;
         if let Some(first_byte) = record.first_byte_us {
-            lease.0.sheet.answered(record.status, u64::from(first_byte));
+            let breaker = &self.view.pool_config(self.pool(exchange)).conduct.breaker;
+            let slow = breaker.as_ref().map_or(u64::MAX, |breaker| breaker.slower_than_us);
+            lease.0.sheet.answered(record.status, u64::from(first_byte), slow);
             let now = self.worker.timers.now() * 1000;
             lease.0.latency.borrow_mut().observe(first_byte, now);
         }

@@ -26,8 +26,9 @@ pub struct BreakerPolicy {
     pub failure_rate: Option<f64>,
     /// Share of slow answers, likewise. An attempt that ran into a limit in time is slow too.
     pub slow_rate: Option<f64>,
-    /// What is slow. Answers are known by buckets: it is rounded up to the next bound of one.
-    pub slower_than: Duration,
+    /// What is slow: an answer whose head took longer than so many microseconds. Whoever counts
+    /// knows ([`Outcomes::slow`]).
+    pub slower_than_us: u64,
     /// Within this time.
     pub over: Duration,
     /// Fewer requests say nothing.
@@ -144,14 +145,13 @@ impl Breaker {
         policy.probes.saturating_sub(u32::try_from(good + bad).unwrap_or(u32::MAX))
     }
 
-    /// Takes in what has happened since the last time, and draws the conclusion. `bounds` are
-    /// those of [`Outcomes::latency`] in microseconds. Without a policy it is closed.
+    /// Takes in what has happened since the last time, and draws the conclusion. Without a policy
+    /// it is closed.
     pub fn look(
         &mut self,
         policy: Option<&BreakerPolicy>,
         now: Duration,
         fresh: &Outcomes,
-        bounds: &[u64],
     ) -> Option<Step> {
         if self.held.is_some() {
             return None;
@@ -164,12 +164,12 @@ impl Breaker {
         let step = match &mut self.state {
             State::Closed => {
                 self.window.add(now, policy.over, fresh);
-                Step::Opened(judge(policy, &self.window.sum(), bounds)?)
+                Step::Opened(judge(policy, &self.window.sum())?)
             }
             State::Open { until } if now < *until => return None,
             State::Open { .. } => Step::HalfOpened(policy.probes.max(1)),
             State::HalfOpen { good, bad } => {
-                let wrong = wrong(policy, fresh, bounds);
+                let wrong = wrong(policy, fresh);
                 *bad += wrong;
                 *good += fresh.all().saturating_sub(wrong);
                 after_probes(policy, *good, *bad)?
@@ -185,7 +185,7 @@ impl Breaker {
     }
 }
 
-fn judge(policy: &BreakerPolicy, sum: &Outcomes, bounds: &[u64]) -> Option<Trigger> {
+fn judge(policy: &BreakerPolicy, sum: &Outcomes) -> Option<Trigger> {
     let all = sum.all();
     if all < policy.min_requests.max(1) {
         return None;
@@ -193,7 +193,7 @@ fn judge(policy: &BreakerPolicy, sum: &Outcomes, bounds: &[u64]) -> Option<Trigg
     if policy.failure_rate.is_some_and(|rate| is_share(sum.failed(), all, rate)) {
         return Some(Trigger::FailureRate(sum.failed(), all));
     }
-    let slow = slow(policy, sum, bounds);
+    let slow = slow(sum);
     let is_slow = policy.slow_rate.is_some_and(|rate| is_share(slow, all, rate));
     is_slow.then_some(Trigger::SlowRate(slow, all))
 }
@@ -210,14 +210,13 @@ fn after_probes(policy: &BreakerPolicy, good: u64, bad: u64) -> Option<Step> {
 
 /// Probes that went wrong: failed, or slow where slowness is looked at. One that is both counts
 /// once, as far as sums can tell.
-fn wrong(policy: &BreakerPolicy, fresh: &Outcomes, bounds: &[u64]) -> u64 {
-    let slow = if policy.slow_rate.is_some() { slow(policy, fresh, bounds) } else { 0 };
+fn wrong(policy: &BreakerPolicy, fresh: &Outcomes) -> u64 {
+    let slow = if policy.slow_rate.is_some() { slow(fresh) } else { 0 };
     fresh.failed().max(slow)
 }
 
-fn slow(policy: &BreakerPolicy, outcomes: &Outcomes, bounds: &[u64]) -> u64 {
-    let limit = u64::try_from(policy.slower_than.as_micros()).unwrap_or(u64::MAX);
-    outcomes.slower_than(limit, bounds) + outcomes.timeouts
+fn slow(outcomes: &Outcomes) -> u64 {
+    outcomes.slow + outcomes.timeouts
 }
 
 #[allow(clippy::cast_precision_loss)] // counts of a few seconds

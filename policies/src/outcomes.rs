@@ -27,6 +27,9 @@ pub struct Outcomes {
     /// Attempts that the backend let run into a limit in time. Bad as well, unless our own clock
     /// was late.
     pub timeouts: u64,
+    /// Answers whose head took longer than the breaker of the pool takes for slow, whether good or
+    /// bad.
+    pub slow: u64,
     /// Answers by the time to their head; bounds are those of whoever counts.
     pub latency: [u64; BUCKETS],
 }
@@ -55,14 +58,7 @@ impl Outcomes {
 
     /// Without all that a late clock of our own may have made up.
     pub fn without_time(&self) -> Outcomes {
-        Outcomes { timeouts: 0, latency: [0; BUCKETS], ..*self }
-    }
-
-    /// Answers that surely took longer than this, in the unit of `bounds`: a limit that is no bound
-    /// is rounded up to the next one.
-    pub fn slower_than(&self, limit: u64, bounds: &[u64]) -> u64 {
-        let first = bounds.iter().position(|bound| *bound >= limit);
-        self.latency.iter().skip(first.map_or(BUCKETS - 1, |place| place + 1)).sum()
+        Outcomes { timeouts: 0, slow: 0, latency: [0; BUCKETS], ..*self }
     }
 
     /// Bounds of the bucket that the middle answer fell into, in the unit of `bounds`; `None`
@@ -84,6 +80,7 @@ impl Outcomes {
             bad: with(self.bad, other.bad),
             gone: with(self.gone, other.gone),
             timeouts: with(self.timeouts, other.timeouts),
+            slow: with(self.slow, other.slow),
             latency: std::array::from_fn(|place| with(self.latency[place], other.latency[place])),
         }
     }

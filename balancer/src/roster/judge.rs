@@ -85,9 +85,7 @@ impl State {
                 standing.conduct.outlier.observe(&policy.outlier, now, fresh);
             }
             let (fresh, breaker) = (fresh.unwrap_or_default(), policy.breaker.as_ref());
-            events.extend(
-                standing.look_at_breaker(key, |it| it.look(breaker, now, &fresh, &BOUNDS_US)),
-            );
+            events.extend(standing.look_at_breaker(key, |it| it.look(breaker, now, &fresh)));
         }
     }
 

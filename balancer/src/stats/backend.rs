@@ -89,6 +89,7 @@ struct Cells {
     idle: AtomicU64,
     connects: [AtomicU64; HISTOGRAM],
     answers: [AtomicU64; HISTOGRAM],
+    slow: AtomicU64,
 }
 
 impl BackendSheet {
@@ -103,14 +104,19 @@ impl BackendSheet {
                 idle: AtomicU64::new(0),
                 connects: [const { AtomicU64::new(0) }; HISTOGRAM],
                 answers: [const { AtomicU64::new(0) }; HISTOGRAM],
+                slow: AtomicU64::new(0),
             }),
         })
     }
 
-    /// The head of an answer came, `ttfb_us` after the request was sent.
-    pub fn answered(&self, status: u16, ttfb_us: u64) {
+    /// The head of an answer came, `ttfb_us` after the request was sent. More than `slow_us` is
+    /// slow.
+    pub fn answered(&self, status: u16, ttfb_us: u64, slow_us: u64) {
         add(&self.cells.classes[CodeClass::of(status) as usize], 1);
         histogram::record(&self.cells.answers, ttfb_us);
+        if ttfb_us > slow_us {
+            add(&self.cells.slow, 1);
+        }
     }
 
     /// A connection came about within `us`.
@@ -151,6 +157,7 @@ impl BackendSheet {
             gone: faults(&[ConnectFailed, Reset]),
             bad: class(ServerError) + faults(&[ConnectFailed, Reset, BadResponse, AnswerCut]),
             timeouts: faults(&[ConnectTimeout, AttemptTimeout, FirstByteTimeout]),
+            slow: read(&self.cells.slow),
             latency: std::array::from_fn(|bucket| read(&self.cells.answers[bucket])),
         }
     }

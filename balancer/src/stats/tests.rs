@@ -193,7 +193,7 @@ fn a_backend_is_told_until_a_while_after_it_left_and_returns_with_its_counts() {
     sheet.connected(300);
     sheet.connected(300);
     sheet.set_idle(1);
-    sheet.answered(200, 2_000);
+    sheet.answered(200, 2_000, u64::MAX);
     sheet.failed(BackendFault::Reset);
 
     let start = Instant::now();
@@ -210,7 +210,7 @@ fn a_backend_is_told_until_a_while_after_it_left_and_returns_with_its_counts() {
 
     let sheet = BackendSheet::new();
     registry.register_backend(key.clone(), 1, sheet.clone());
-    sheet.answered(200, 2_000);
+    sheet.answered(200, 2_000, u64::MAX);
     let back = told(130);
     assert_eq!(back.backends[&key].answers(), 2);
     assert_eq!((back.pools["app"].answers.count(), back.pools["app"].connects.count()), (2, 2));

@@ -4,24 +4,12 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 
 use super::*;
-use crate::outcomes::BUCKETS;
-
-/// 100, 200, ... 1,300 ms.
-const BOUNDS: [u64; BUCKETS - 1] = {
-    let mut bounds = [0; BUCKETS - 1];
-    let mut place = 0;
-    while place < bounds.len() {
-        bounds[place] = (place as u64 + 1) * 100_000;
-        place += 1;
-    }
-    bounds
-};
 
 fn policy() -> BreakerPolicy {
     BreakerPolicy {
         failure_rate: Some(50.0),
         slow_rate: Some(60.0),
-        slower_than: Duration::from_secs(1),
+        slower_than_us: 1_000_000,
         over: Duration::from_secs(10),
         min_requests: 20,
         open_for: Duration::from_secs(10),
@@ -32,9 +20,7 @@ fn policy() -> BreakerPolicy {
 
 /// So many good ones, bad ones, and slow ones among the good.
 fn outcomes(good: u64, bad: u64, slow: u64) -> Outcomes {
-    let mut latency = [0; BUCKETS];
-    (latency[0], latency[BUCKETS - 1]) = (good - slow, slow);
-    Outcomes { good, bad, latency, ..Outcomes::default() }
+    Outcomes { good, bad, slow, ..Outcomes::default() }
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -42,7 +28,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn look(breaker: &mut Breaker, at: u64, fresh: Outcomes) -> Option<Step> {
-    breaker.look(Some(&policy()), seconds(at), &fresh, &BOUNDS)
+    breaker.look(Some(&policy()), seconds(at), &fresh)
 }
 
 /// Open since second 1, half open since second 11.
@@ -125,9 +111,9 @@ fn an_operator_holds_it_open_or_closed_until_it_is_let_go() {
 #[test]
 fn one_that_is_configured_no_longer_is_closed() {
     let mut breaker = half_open();
-    let step = breaker.look(None, seconds(12), &Outcomes::default(), &BOUNDS);
+    let step = breaker.look(None, seconds(12), &Outcomes::default());
     assert_eq!(step, Some(Step::Closed));
-    assert_eq!(breaker.look(None, seconds(13), &outcomes(0, 999, 0), &BOUNDS), None);
+    assert_eq!(breaker.look(None, seconds(13), &outcomes(0, 999, 0)), None);
 }
 
 proptest! {

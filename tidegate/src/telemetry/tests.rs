@@ -38,7 +38,7 @@ fn counted() -> Counted {
     let key = BackendKey { pool: PoolName("app".into()), backend: BackendId("a".into()) };
     registry.register_backend(key, 1, backend.clone());
     backend.connected(200);
-    backend.answered(200, 3_000);
+    backend.answered(200, 3_000, u64::MAX);
     backend.failed(BackendFault::Reset);
     Counted { registry, sheets, backend }
 }

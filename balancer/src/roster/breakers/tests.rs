@@ -16,7 +16,7 @@ use crate::snapshot::Slot;
 const POLICY: BreakerPolicy = BreakerPolicy {
     failure_rate: Some(50.0),
     slow_rate: None,
-    slower_than: Duration::from_secs(2),
+    slower_than_us: 2_000_000,
     over: Duration::from_secs(10),
     min_requests: 20,
     open_for: Duration::from_secs(10),

@@ -51,10 +51,11 @@ fn breaker(pool: View<'_>, defaults: View<'_>) -> Option<BreakerPolicy> {
     let (open_on, half_open) = (view.view("open_on"), view.view("half_open"));
     let rate = |key| open_on.share(key).filter(|share| *share > 0.0);
     let probes = half_open.integer("probes").unwrap_or(1);
+    let slower_than = open_on.duration("slower_than").unwrap_or(Duration::MAX);
     Some(BreakerPolicy {
         failure_rate: rate("failure_rate"),
         slow_rate: rate("slow_rate"),
-        slower_than: open_on.duration("slower_than").unwrap_or_default(),
+        slower_than_us: u64::try_from(slower_than.as_micros()).unwrap_or(u64::MAX),
         over: open_on.duration("over").unwrap_or_default(),
         min_requests: open_on.integer("min_requests").unwrap_or(1),
         open_for: view.duration("open_for").unwrap_or_default(),

@@ -101,7 +101,12 @@ pub(crate) static OUTLIER: Shape = Shape {
              never the last that takes requests. 0% ejects nobody.",
         )
         .or("30%"),
-        later("replace_after", Kind::Integer(1, 1000), "Ejections after which it is replaced."),
+        later(
+            "replace_after",
+            Kind::Integer(1, 1000),
+            "Ejections after which it is replaced. Until then an instance of an elastic pool that \
+             is ejected again and again stays, ejected for longer each time: drain it by hand.",
+        ),
     ],
 };
 
@@ -164,8 +169,7 @@ static OPEN_ON: Shape = Shape {
         key(
             "slower_than",
             Kind::Duration("1ms", "10s"),
-            "What counts as slow; rounded up to 1, 2.5, 5, 10, 25, 50, 100, 250 or 500 ms or 1, \
-             2.5, 5 or 10 s.",
+            "What counts as slow: an answer whose head takes longer.",
         )
         .or("2s"),
         key("over", Kind::Duration("1s", "10m"), "Within this time.").or("10s"),
