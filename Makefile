@@ -55,7 +55,7 @@ hand-overs: ## twenty hand-overs of the program under new connections
 	TIDEGATE_DRILL=1 $(CARGO) test --locked --release -p tests --test hand_over -- --nocapture
 
 failover: ## backends that die, hang, restart and close their connections, under load
-	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test failover
+	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test failover -- --nocapture
 
 pressure: ## ten thousand clients at once against caps of every size
 	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test pressure

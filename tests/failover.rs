@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tests::drill::cable::{Cable, Place, alone};
 use tests::drill::{Process, configuration, is_drill, rounds};
 use tests::mixed::{Account, Failure, Mixed, Rhythm};
 use tests::{CEILING, TestDoor, within};
@@ -21,13 +22,18 @@ static TURN: Mutex<()> = Mutex::const_new(());
 
 async fn stage(manner: &[&str], workers: usize) -> (TestDoor, Vec<Process>) {
     let backends: Vec<Process> = ["a", "b", "c"].map(|name| Process::start(name, manner)).into();
+    (front(&backends, workers, "").await, backends)
+}
+
+/// A door with these lines more, once all of these take requests.
+async fn front(backends: &[Process], workers: usize, more: &str) -> TestDoor {
     let all: Vec<&Process> = backends.iter().collect();
-    let door = TestDoor::start(&configuration(&all, workers, "")).await;
-    for backend in &backends {
+    let door = TestDoor::start(&configuration(&all, workers, more)).await;
+    for backend in backends {
         let event = format!("backend_in_rotation pool=app backend={}", backend.name());
         door.logged(&event).await;
     }
-    (door, backends)
+    door
 }
 
 /// At most a thousand requests a second.
@@ -239,4 +245,114 @@ async fn while_all_are_down_clients_hear_it_at_once_and_are_served_soon_after_a_
         let limit = Duration::from_millis(if is_drill() { 1_000 } else { 3_000 });
         assert!(served - first <= limit, "{:?} after the first check", served - first);
     }
+}
+
+/// What is done to a backend.
+type Act<'a> = &'a dyn Fn(&mut Process);
+
+/// What happens to a backend, and how it ends.
+struct Trouble<'a> {
+    begins: Act<'a>,
+    ends: Act<'a>,
+    /// What is told once it is out, which must be by then.
+    told: &'a str,
+    limit: Duration,
+}
+
+const OUT: &str = "backend_out_of_rotation";
+const EJECTED: &str = "backend_ejected";
+/// Long enough to be seen, short enough to wait for the end of it.
+const EJECT: &str = "[pools.app.outlier]\neject_for = \"2s\"\n";
+
+/// Load on backends of which the first gets into trouble and out of it again. No GET fails, and
+/// while it is out 99 of 100 GETs are answered as soon as before, or half as late again.
+async fn outlives(trouble: Trouble<'_>, door: &TestDoor, backends: &mut [Process]) {
+    let (clients, pause) = (rounds(20, 80), Duration::from_millis(60));
+    let load = Mixed::start(door.addr("web"), Rhythm { clients, burst: 1, pause });
+    load.goes_on(part() / 4).await;
+    let calm = Instant::now();
+    load.goes_on(part()).await;
+    let begun = Instant::now();
+    (trouble.begins)(&mut backends[0]);
+    let limit = trouble.limit * if is_drill() { 1 } else { 3 };
+    let told = format!("{} pool=app backend=a", trouble.told);
+    while !door.output().contains(&told) {
+        assert!(begun.elapsed() <= limit, "not out after {:?}", begun.elapsed());
+        load.goes_on(1).await;
+    }
+    let out = Instant::now();
+    load.goes_on(part()).await;
+    let over = Instant::now();
+    (trouble.ends)(&mut backends[0]);
+    while trouble.told == EJECTED && !door.output().contains("backend_readmitted") {
+        load.goes_on(1).await;
+    }
+    backends[0].takes_requests().await;
+    load.goes_on(part()).await;
+    let account = load.stop().await;
+    judge(&account, backends, &[Death { begun, over }]);
+    let (before, after) = (account.p99(calm, begun), account.p99(out, over));
+    // Figures are worth something on a machine that does nothing else.
+    if is_drill() {
+        tell(&format!("{told}: out after {:?}; p99 {before:?}, then {after:?}", out - begun));
+        assert!(after * 2 <= before * 3, "p99 {before:?}, then {after:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_others_keep_their_pace_without_one_that_died_or_hangs() {
+    let _turn = TURN.lock().await;
+    let hang: Act<'_> = &|it| it.signal(Signal::STOP);
+    let go_on: Act<'_> = &|it| it.signal(Signal::CONT);
+    for (begins, ends) in [(&Process::kill as Act<'_>, &Process::revive as Act<'_>), (hang, go_on)]
+    {
+        let (door, mut backends) = stage(&["delay=20"], 2).await;
+        let trouble = Trouble { begins, ends, told: OUT, limit: Duration::from_secs(3) };
+        outlives(trouble, &door, &mut backends).await;
+    }
+}
+
+/// A 500 is the application's answer and reaches the client; a 503 is tried again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_others_keep_their_pace_without_one_whose_answers_are_bad_or_late() {
+    let _turn = TURN.lock().await;
+    // What is slow takes long to be found out, so the short form leaves it to tests/passive.rs.
+    for (manner, limit) in [("errors=20", 3), ("slow=1000", 10)].into_iter().take(rounds(1, 2)) {
+        let backends = ["a", "b", "c"].map(|name| Process::start(name, &["delay=20", manner]));
+        let mut backends = Vec::from(backends);
+        let door = front(&backends, 2, EJECT).await;
+        let (begins, ends) = (&|it: &mut Process| it.signal(Signal::USR1), &|it: &mut Process| {
+            it.signal(Signal::USR2);
+        });
+        let limit = Duration::from_secs(limit);
+        let trouble = Trouble { begins, ends, told: EJECTED, limit };
+        outlives(trouble, &door, &mut backends).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_is_cut_off_without_a_word_costs_nothing() {
+    if !is_drill() {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    match alone("a_backend_that_is_cut_off_without_a_word_costs_nothing") {
+        Place::Here => {}
+        Place::Elsewhere => return,
+        Place::Nowhere => {
+            return tell("SKIPPED: nobody was cut off; it takes root, `ip`, `unshare`, `nsenter`");
+        }
+    }
+    let (far, cable) = Cable::to("a", &["delay=20"]);
+    let near = ["b", "c"].map(|name| Process::start(name, &["delay=20"]));
+    let mut backends: Vec<Process> = std::iter::once(far).chain(near).collect();
+    let door = front(&backends, 2, "").await;
+    let (begins, ends) = (&|_: &mut Process| cable.cut(), &|_: &mut Process| cable.mend());
+    let trouble = Trouble { begins, ends, told: OUT, limit: Duration::from_secs(3) };
+    outlives(trouble, &door, &mut backends).await;
+}
+
+#[expect(clippy::print_stderr, reason = "the figures of a drill, and what it left out")]
+fn tell(text: &str) {
+    eprintln!("{text}");
 }

@@ -3,8 +3,9 @@
 //!
 //! Each POST that it executes is a line `post ID` on standard output, written before the answer, so
 //! that whoever reads the pipe knows what was executed however the process ends. A probe of
-//! `/healthz` is a line `probe`, and the first line is `ready`. SIGTERM ends it as programs do: no new connections, what is under
-//! way is answered, connections without a request close.
+//! `/healthz` is a line `probe`, and the first line is `ready`. SIGTERM ends it as programs do: no
+//! new connections, what is under way is answered, connections without a request close. SIGUSR1
+//! makes it ill, SIGUSR2 well again; probes are answered as ever.
 //!
 //! | key        | what                                                                 |
 //! |------------|----------------------------------------------------------------------|
@@ -12,6 +13,8 @@
 //! | `idle`     | milliseconds after which a connection without a request is closed     |
 //! | `requests` | a connection is closed after 1 to so many answers                     |
 //! | `announce` | 1: both are said in the answer that comes before                      |
+//! | `errors`   | percent of answers that are 503 while it is ill                       |
+//! | `slow`     | milliseconds until an answer while it is ill                          |
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -32,6 +35,16 @@ struct Manner {
     idle: Option<Duration>,
     requests: Option<u64>,
     announces: bool,
+    errors: u64,
+    slow: Option<Duration>,
+}
+
+/// How it is, as signals say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Well,
+    Ill,
+    Stopping,
 }
 
 fn main() -> io::Result<()> {
@@ -49,6 +62,8 @@ fn main() -> io::Result<()> {
             "idle" => manner.idle = Some(Duration::from_millis(number)),
             "requests" => manner.requests = Some(number),
             "announce" => manner.announces = number > 0,
+            "errors" => manner.errors = number,
+            "slow" => manner.slow = Some(Duration::from_millis(number)),
             _ => return Err(USAGE.into()),
         }
     }
@@ -58,9 +73,11 @@ fn main() -> io::Result<()> {
 
 async fn serve(addr: SocketAddr, manner: Manner) -> io::Result<()> {
     let mut told = signal(SignalKind::terminate())?;
+    let mut ill = signal(SignalKind::user_defined1())?;
+    let mut well = signal(SignalKind::user_defined2())?;
     let listener = TcpListener::bind(addr).await?;
     say("ready")?;
-    let (stop, stopped) = watch::channel(false);
+    let (state, seen) = watch::channel(State::Well);
     let mut connections = JoinSet::new();
     let mut number = 0;
     loop {
@@ -68,14 +85,16 @@ async fn serve(addr: SocketAddr, manner: Manner) -> io::Result<()> {
             // Cancel-safe: a connection is either accepted or still in the queue.
             accepted = listener.accept() => if let Ok((stream, _)) = accepted {
                 number += 1;
-                connections.spawn(connection(stream, manner, number, stopped.clone()));
+                connections.spawn(connection(stream, manner, number, seen.clone()));
             },
             Some(_) = connections.join_next() => {}
+            _ = ill.recv() => drop(state.send_replace(State::Ill)),
+            _ = well.recv() => drop(state.send_replace(State::Well)),
             _ = told.recv() => break,
         }
     }
     drop(listener);
-    stop.send_replace(true);
+    state.send_replace(State::Stopping);
     while connections.join_next().await.is_some() {}
     Ok(())
 }
@@ -85,7 +104,7 @@ async fn connection(
     mut stream: TcpStream,
     manner: Manner,
     number: u64,
-    mut stopped: watch::Receiver<bool>,
+    mut state: watch::Receiver<State>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let idle = manner.idle.unwrap_or(Duration::from_secs(3_600));
@@ -101,20 +120,26 @@ async fn connection(
                 // Cancel-safe: what was read is in `seen`.
                 count = stream.read_buf(&mut seen) => if count? == 0 { return Ok(()) },
                 () = tokio::time::sleep(idle), if seen.is_empty() => return Ok(()),
-                _ = stopped.wait_for(|stop| *stop), if seen.is_empty() => return Ok(()),
+                _ = state.wait_for(|state| *state == State::Stopping), if seen.is_empty() => return Ok(()),
             }
         };
         say(&request)?;
+        let is_ill = *state.borrow() == State::Ill && request != "probe";
         if request != "probe" {
-            tokio::time::sleep(manner.delay).await;
+            let delay = manner.slow.filter(|_| is_ill).unwrap_or(manner.delay);
+            tokio::time::sleep(delay).await;
         }
-        let is_last = most == Some(served) || *stopped.borrow();
-        let field = match (manner.announces || *stopped.borrow(), is_last, manner.idle) {
+        // Spread evenly over the answers of each connection.
+        let is_bad = is_ill && (served * 37 + number * 11) % 100 < manner.errors;
+        let status = if is_bad { "503 Service Unavailable" } else { "200 OK" };
+        let is_stopping = *state.borrow() == State::Stopping;
+        let is_last = most == Some(served) || is_stopping;
+        let field = match (manner.announces || is_stopping, is_last, manner.idle) {
             (true, true, _) => "Connection: close\r\n".to_owned(),
             (true, false, Some(idle)) => format!("Keep-Alive: timeout={}\r\n", idle.as_secs()),
             _ => String::new(),
         };
-        let answer = format!("HTTP/1.1 200 OK\r\n{field}Content-Length: 2\r\n\r\nok");
+        let answer = format!("HTTP/1.1 {status}\r\n{field}Content-Length: 2\r\n\r\nok");
         stream.write_all(answer.as_bytes()).await?;
         if is_last {
             return Ok(());

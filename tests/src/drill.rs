@@ -17,6 +17,8 @@ use socket2::{Domain, Socket, Type};
 use crate::door::beside;
 use crate::{CEILING, within};
 
+pub mod cable;
+
 /// Whether the long forms are to run (`make drills`).
 pub fn is_drill() -> bool {
     std::env::var_os("TIDEGATE_DRILL").is_some()
@@ -41,10 +43,11 @@ pub struct Process {
     name: &'static str,
     addr: SocketAddr,
     manner: Vec<String>,
+    is_far: bool,
     child: Option<(Child, JoinHandle<()>)>,
     told: Arc<Mutex<Told>>,
     /// Bound and never listening, so that nobody else gets the port while the backend is dead.
-    _reserved: Socket,
+    _reserved: Option<Socket>,
 }
 
 impl Process {
@@ -59,9 +62,25 @@ impl Process {
             name,
             addr: addr.expect("a bound socket has an address"),
             manner: manner.iter().map(|word| (*word).to_owned()).collect(),
+            is_far: false,
             child: None,
             told: Arc::default(),
-            _reserved: reserved,
+            _reserved: Some(reserved),
+        };
+        process.revive();
+        process
+    }
+
+    /// The same in a network of its own, where it listens on every address. Needs to be root.
+    fn start_far(name: &'static str, address: &str, manner: &[&str]) -> Process {
+        let mut process = Process {
+            name,
+            addr: format!("{address}:8080").parse().expect("an address"),
+            manner: manner.iter().map(|word| (*word).to_owned()).collect(),
+            is_far: true,
+            child: None,
+            told: Arc::default(),
+            _reserved: None,
         };
         process.revive();
         process
@@ -79,8 +98,17 @@ impl Process {
 
     /// Starts it once more.
     pub fn revive(&mut self) {
-        let mut child = Command::new(beside("drill-backend"))
-            .arg(self.addr.to_string())
+        let program = beside("drill-backend");
+        let (mut command, addr) = match self.is_far {
+            false => (Command::new(program), self.addr),
+            true => {
+                let mut command = Command::new("unshare");
+                command.arg("--net").arg(program);
+                (command, SocketAddr::from(([0, 0, 0, 0], self.addr.port())))
+            }
+        };
+        let mut child = command
+            .arg(addr.to_string())
             .args(&self.manner)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -109,10 +137,13 @@ impl Process {
         }
     }
 
+    fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").0.id()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let (child, _) = self.child.as_ref().expect("it runs");
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a child has an id"), signal).expect("it is not waited for yet");
     }
 

@@ -43,6 +43,8 @@ pub struct Account {
     pub gets: usize,
     /// The longest that one of them took.
     pub slowest_get: Duration,
+    /// When each of them was sent, and how long it took.
+    pub took: Vec<(Instant, Duration)>,
     /// Ids of the POSTs answered.
     pub posts: BTreeSet<String>,
     /// Everything else.
@@ -60,10 +62,20 @@ impl Account {
         self.failures.iter().filter(|failure| !failure.id.is_empty()).collect()
     }
 
+    /// Of 100 GETs sent in that time, 99 took no longer than this.
+    pub fn p99(&self, from: Instant, until: Instant) -> Duration {
+        let sent = self.took.iter().filter(|(sent, _)| (from..until).contains(sent));
+        let mut took: Vec<Duration> = sent.map(|(_, took)| *took).collect();
+        took.sort_unstable();
+        took[took.len() * 99 / 100]
+    }
+
     fn succeeded(&mut self, id: String, sent: Instant) {
         if id.is_empty() {
             self.gets += 1;
-            self.slowest_get = self.slowest_get.max(sent.elapsed());
+            let took = sent.elapsed();
+            self.slowest_get = self.slowest_get.max(took);
+            self.took.push((sent, took));
         } else {
             self.posts.insert(id);
         }
@@ -120,6 +132,7 @@ impl Mixed {
             let account = account.expect("no client panics");
             sum.gets += account.gets;
             sum.slowest_get = sum.slowest_get.max(account.slowest_get);
+            sum.took.extend(account.took);
             sum.posts.extend(account.posts);
             sum.failures.extend(account.failures);
         }
