@@ -56,6 +56,7 @@ mod view;
 mod waiting;
 mod window;
 mod wire;
+mod words;
 mod worker;
 
 pub use door::Door;

@@ -1,7 +1,5 @@
 //! What a worker writes to the access log of a request that has ended.
 
-use std::time::UNIX_EPOCH;
-
 use crate::access_log::{AccessLog, Record};
 use crate::exchange::Exchange;
 use crate::http1::{Known, Version};
@@ -19,10 +17,9 @@ pub(crate) fn write(
 ) {
     let config = &view.snapshot.config;
     let record = &exchange.record;
-    let started = worker.wall_clock(record.started).duration_since(UNIX_EPOCH);
     let backend = record.backend.as_ref().map(|slot| &*slot.key.backend.0);
     log.write(&Record {
-        unix_ms: started.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+        unix_ms: worker.unix_millis(record.started),
         trace_id: trace_id(exchange),
         request_id: exchange.id(),
         listener: &config.listeners[usize::from(record.listener)].name,

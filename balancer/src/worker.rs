@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Cache};
 use policies::rng::Rng;
@@ -33,7 +33,7 @@ use accepting::Accepting;
 mod accepting;
 
 /// What is cut at the very end has so long to be cut.
-const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Exchanges that a worker keeps for later requests; more than so many at once are dropped.
 const SPARE_EXCHANGES: usize = 256;
 
@@ -60,8 +60,8 @@ pub(crate) struct Worker {
     log: RefCell<Option<AccessLog>>,
     stage: Cell<Stage>,
     open: Cell<usize>,
-    /// Wall clock when `timers` started.
-    started: std::time::SystemTime,
+    /// Wall clock when `timers` started, in microseconds since 1970.
+    started_unix: Micros,
 }
 
 impl Worker {
@@ -89,7 +89,7 @@ impl Worker {
             log: RefCell::new(None),
             stage: Cell::new(Stage::Starting),
             open: Cell::new(0),
-            started: std::time::SystemTime::now(),
+            started_unix: unix_micros(SystemTime::now()),
         })
     }
 
@@ -156,13 +156,17 @@ impl Worker {
     }
 
     /// Wall-clock time of a reading.
-    pub(crate) fn wall_clock(&self, at: Micros) -> std::time::SystemTime {
-        self.started + Duration::from_micros(at)
+    pub(crate) fn wall_clock(&self, at: Micros) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(self.started_unix + at)
+    }
+
+    /// The same in milliseconds since 1970.
+    pub(crate) fn unix_millis(&self, at: Micros) -> u64 {
+        (self.started_unix + at) / 1000
     }
 
     pub(crate) fn unix_seconds(&self) -> u64 {
-        let now = self.wall_clock(self.timers.micros());
-        now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        (self.started_unix + self.timers.micros()) / 1_000_000
     }
 
     /// How much one read may take, so that what stalled connections hold stays bounded.
@@ -392,6 +396,12 @@ impl Worker {
     }
 }
 
+/// A clock that stands before 1970 stands at its beginning.
+fn unix_micros(at: SystemTime) -> Micros {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() * 1_000_000 + u64::from(since.subsec_micros())
+}
+
 fn is_same(a: Option<&Arc<LogSource>>, b: Option<&Arc<LogSource>>) -> bool {
     a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
 }
@@ -417,7 +427,7 @@ impl Drop for Open {
 /// Once a second: adopts a snapshot even if no request comes, closes connections that may not be
 /// used again.
 async fn keep_house(worker: Rc<Worker>) {
-    let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
+    let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut exhaustions = 0;
     loop {

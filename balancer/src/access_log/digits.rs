@@ -22,7 +22,16 @@ pub(super) fn pair(n: u64) -> [u8; 2] {
 
 /// `n` in decimal.
 #[inline]
-pub(super) fn decimal(mut n: u64, out: &mut Vec<u8>) {
+pub(super) fn decimal(n: u64, out: &mut Vec<u8>) {
+    // Most numbers of a line are short.
+    match n {
+        0..10 => out.push(pair(n)[1]),
+        10..100 => out.extend_from_slice(&pair(n)),
+        _ => long(n, out),
+    }
+}
+
+fn long(mut n: u64, out: &mut Vec<u8>) {
     let mut text = [0; 20];
     let mut at = text.len();
     while n >= 100 {

@@ -4,6 +4,8 @@
 //! an escape. JSON keeps text that is valid UTF-8 (a Korean path stays readable); bytes that are
 //! not become `\u00XX`. The other formats have no notion of characters and keep ASCII only.
 
+use crate::words::{HIGHS, delete, equal, less_than};
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Bytes that stand for themselves in both formats.
@@ -42,10 +44,24 @@ pub(super) fn quoted(text: &[u8], out: &mut Vec<u8>) {
 
 #[inline]
 fn is_plain(text: &[u8]) -> bool {
-    // Without an early end, so that it becomes vector code: nearly every text is plain.
-    text.iter().fold(true, |plain, &byte| {
-        plain & (0x20..0x7F).contains(&byte) & (byte != b'"') & (byte != b'\\')
-    })
+    // Without an early end: nearly every text is plain.
+    let (words, rest) = text.as_chunks::<8>();
+    let all = words.iter().fold(0, |found, word| found | not_plain(u64::from_le_bytes(*word)));
+    let last = match text.last_chunk::<8>() {
+        _ if rest.is_empty() => 0,
+        // Bytes that were looked at already are looked at again.
+        Some(last) => not_plain(u64::from_le_bytes(*last)),
+        None => not_plain(rest.iter().fold(PADDING, |word, byte| word << 8 | u64::from(*byte))),
+    };
+    (all | last) & HIGHS == 0
+}
+
+/// Plain bytes, in front of a text that is shorter than a word.
+const PADDING: u64 = u64::from_le_bytes([b' '; 8]);
+
+#[inline]
+fn not_plain(word: u64) -> u64 {
+    word | less_than(word, 0x20) | delete(word) | equal(word, b'"') | equal(word, b'\\')
 }
 
 #[cold]

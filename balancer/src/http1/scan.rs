@@ -2,9 +2,7 @@
 //! the codec. (`memchr` finds line ends, but the controls between them need a second pass; one
 //! pass that stops at any control does both.)
 
-/// `0x01` in each byte; multiplied, any byte in each.
-const ONES: u64 = u64::MAX / 255;
-const HIGHS: u64 = 0x80 * ONES;
+use crate::words::{HIGHS, delete, equal, less_than};
 
 /// Where the first control character at or after `from` is (0x00 to 0x1F and 0x7F, *with* HTAB),
 /// or the length if there is none.
@@ -91,23 +89,6 @@ fn controls(word: u64) -> u64 {
 #[inline]
 fn not_target(word: u64) -> u64 {
     less_than(word, 0x21) | word | delete(word) | equal(word, b'#')
-}
-
-/// High bit set in each byte below `limit` (at most 0x80). The borrow of a hit can reach the byte
-/// above it, never one below.
-#[inline]
-fn less_than(word: u64, limit: u8) -> u64 {
-    word.wrapping_sub(ONES * u64::from(limit)) & !word
-}
-
-#[inline]
-fn equal(word: u64, byte: u8) -> u64 {
-    less_than(word ^ (ONES * u64::from(byte)), 1)
-}
-
-#[inline]
-fn delete(word: u64) -> u64 {
-    ((word & !HIGHS) + ONES) & !word
 }
 
 /// A byte of a token (RFC 9110 §5.6.2).
