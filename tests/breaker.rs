@@ -38,11 +38,12 @@ async fn an_open_breaker_lets_nothing_through_and_a_half_open_one_exactly_its_pr
         door.logged_times("breaker_half_opened", 1).await;
         let before = red.request_count();
         assert!(before < 200, "it went on for long: {before}");
-        // Whatever comes after the first opening is a probe: three each time, and no other.
+        // Whatever comes after the first opening is a probe: at most three each time (one that fails
+        // opens it again before another has begun), and no other.
         door.logged_times("breaker_opened", 4).await;
         let opened = times(&door, "breaker_opened");
         let probes = red.request_count() - before;
-        assert!(probes >= 9 && probes <= 3 * opened, "{probes} in {opened} times");
+        assert!(probes + 1 >= opened && probes <= 3 * opened, "{probes} in {opened} times");
 
         red.answer(Answer::text("red"));
         let line = door.logged("breaker_closed").await;

@@ -59,13 +59,38 @@ async fn a_backend_gets_what_the_client_sent_and_ours_and_nothing_else() {
     }
 }
 
+const DATE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT";
+
+#[tokio::test]
+async fn an_answer_gets_the_date_that_it_lacks_and_both_ways_the_version_that_came() {
+    let red = TestBackend::start("red").await;
+    let door = TestDoor::in_front_of(&[&red], 1).await;
+    let mut client = door.client().await;
+    let now = client.get("/").await;
+    let date = now.field("date").unwrap();
+    assert!(date.len() == 29 && date.ends_with(" GMT") && !date.contains(" 1970 "), "{date}");
+    assert_eq!(now.field("via").unwrap(), "1.1 test");
+
+    red.answer_next(Answer::bytes(["HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"]));
+    assert_eq!(client.get("/").await.field("via").unwrap(), "1.0 test");
+    let old = door.client().await.request("GET /old HTTP/1.0\r\nHost: x\r\n\r\n").await;
+    assert_eq!(old.status, 200);
+    let vias: Vec<_> = red.requests().iter().map(|one| one.field("via").unwrap()).collect();
+    assert_eq!(vias, ["1.1 test", "1.1 test", "1.0 test"]);
+}
+
 #[tokio::test]
 async fn a_client_gets_what_the_backend_sent_and_ours_and_nothing_else() {
     let red = TestBackend::start("red").await;
     let lines =
         ["Server: s", "Set-Cookie: a=b", "Set-Cookie: c=d", "Connection: X-Hop", "X-Hop: 1"];
-    let more =
-        ["Keep-Alive: timeout=5", "Proxy-Connection: x", "X-Request-Id: theirs", "Via: 1.0 b"];
+    let more = [
+        "Keep-Alive: timeout=5",
+        "Proxy-Connection: x",
+        "X-Request-Id: theirs",
+        "Via: 1.0 b",
+        DATE,
+    ];
     red.answer(Answer::full(200, &[&lines[..], &more[..]].concat(), b"ok"));
     let door = TestDoor::in_front_of(&[&red], 1).await;
     let response = door.client().await.get("/").await;
@@ -76,6 +101,7 @@ async fn a_client_gets_what_the_backend_sent_and_ours_and_nothing_else() {
         "Set-Cookie: a=b",
         "Set-Cookie: c=d",
         "Via: 1.0 b",
+        DATE,
         "Content-Length: 2",
         "via: 1.1 test",
         &format!("x-request-id: {id}"),
@@ -244,6 +270,7 @@ async fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
     for (source, given, expected) in [
         ("127.0.0.1", "8.8.8.8", 200),
         ("127.0.0.1", "6.6.6.6, 8.8.8.8", 200),
+        ("127.0.0.1", "6.6.6.6:1, 8.8.8.8:4711, [::ffff:10.0.0.1]:1", 200),
         ("127.0.0.1", "6.6.6.6, 8.8.8.8, 10.0.0.1,10.2.3.4", 200),
         ("127.0.0.1", "8.8.8.8\r\nX-Forwarded-For: 10.0.0.1", 200),
         ("127.0.0.1", "8.8.8.8, 6.6.6.6", 403),

@@ -3,7 +3,7 @@
 //! The rules stand in one function, in the order in which they are asked. A later rule (a rate
 //! limit, a waiting room) is a further line there, never a second place.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use policies::backend::PoolIndex;
@@ -185,8 +185,7 @@ fn find_client(exchange: &mut Exchange, listener: &ListenerConfig, peer: IpAddr)
     let lines = exchange.head.fields.iter().rev();
     'lines: for line in lines.filter(|line| line.known == Known::XForwardedFor) {
         for entry in exchange.text(line.value).rsplit(|&byte| byte == b',') {
-            let entry = std::str::from_utf8(entry.trim_ascii()).ok();
-            let Some(ip) = entry.and_then(|text| text.parse::<IpAddr>().ok()) else { break 'lines };
+            let Some(ip) = node(entry) else { break 'lines };
             client = ip.to_canonical();
             if !trusts(&client) {
                 break 'lines;
@@ -194,6 +193,14 @@ fn find_client(exchange: &mut Exchange, listener: &ListenerConfig, peer: IpAddr)
         }
     }
     exchange.client = client;
+}
+
+/// The address of an entry: alone, in brackets, or with a port, as some proxies write it.
+fn node(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry.trim_ascii()).ok()?;
+    let inner = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    text.parse().ok().or_else(inner).or_else(with_port)
 }
 
 pub(crate) fn is_in(ip: IpAddr, blocks: &[IpNet]) -> bool {
@@ -279,5 +286,24 @@ fn write_query(exchange: &Exchange, out: &mut Vec<u8>) {
     if let Some(query) = exchange.head.query {
         out.push(b'?');
         out.extend_from_slice(exchange.text(query));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_found_as_proxies_write_it() {
+        let v6 = "2001:db8::1".parse().ok();
+        for text in ["2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:443", " [2001:db8::1] "] {
+            assert_eq!(node(text.as_bytes()), v6, "{text}");
+        }
+        for text in ["192.0.2.7", "192.0.2.7:5555", "\t192.0.2.7"] {
+            assert_eq!(node(text.as_bytes()), "192.0.2.7".parse().ok(), "{text}");
+        }
+        for text in ["", "unknown", "192.0.2.7:", "[192.0.2.7", "192.0.2.7:x", "2001:db8::1]"] {
+            assert_eq!(node(text.as_bytes()), None, "{text}");
+        }
     }
 }

@@ -255,7 +255,7 @@ impl Passage<'_> {
         Forwarding {
             listener: self.listener,
             route: self.route,
-            via: &self.view.via,
+            via: self.view.via.of(exchange.head.version),
             peer: self.peer,
             authority: &lease.0.slot.authority,
         }

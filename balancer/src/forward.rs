@@ -1,7 +1,10 @@
 //! The head that a backend gets: the client's, without what concerned only the hop to us, with
 //! what the backend must know of it.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
+
+use policies::route::normal::{self, Normal, PathRules};
 
 use crate::admission::max_forwards;
 use crate::answer::{copy_lines, push_decimal, push_field};
@@ -48,7 +51,7 @@ impl Forwarding<'_> {
         out.push(b' ');
         match &self.route.rewrite {
             None => out.extend_from_slice(exchange.path()),
-            Some(rewrite) => rewrite.write(exchange.path(), out),
+            Some(rewrite) => rewrite.write(exchange.path(), self.listener.path_rules, out),
         }
         if let Some(query) = exchange.head.query {
             out.push(b'?');
@@ -200,7 +203,7 @@ impl Forwarding<'_> {
 }
 
 impl Rewrite {
-    fn write(&self, path: &[u8], out: &mut Vec<u8>) {
+    fn write(&self, path: &[u8], rules: PathRules, out: &mut Vec<u8>) {
         match self {
             Rewrite::Path(to) => out.extend_from_slice(to.as_bytes()),
             Rewrite::Prefix { from, to } => {
@@ -217,27 +220,43 @@ impl Rewrite {
                 out.extend_from_slice(rest);
             }
             Rewrite::Regex { pattern, replacement } => {
-                write_path(&pattern.replace_all(path, replacement.as_bytes()), out);
+                match pattern.replace_all(path, replacement.as_bytes()) {
+                    Cow::Borrowed(same) => out.extend_from_slice(same),
+                    Cow::Owned(changed) => write_path(&changed, path, rules, out),
+                }
             }
         }
     }
 }
 
-/// What an expression has made of a path, as something that can stand in a request line.
-fn write_path(path: &[u8], out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    if !path.starts_with(b"/") {
-        out.push(b'/');
+/// What an expression has made of `path`, in normal form: it may have joined what a client wrote to
+/// dot segments. Where it has made something that has no normal form, the path goes on as it came.
+fn write_path(changed: &[u8], path: &[u8], rules: PathRules, out: &mut Vec<u8>) {
+    let (mut escaped, mut normal) = (Vec::with_capacity(changed.len() + 1), Vec::new());
+    if !changed.starts_with(b"/") {
+        escaped.push(b'/');
     }
-    for &byte in path {
+    for (at, &byte) in changed.iter().enumerate() {
+        let is_code =
+            || changed[at + 1..].iter().take(2).filter(|b| b.is_ascii_hexdigit()).count() == 2;
         match byte {
-            b'!'..=b'~' if byte != b'#' => out.push(byte),
-            _ => {
-                let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
-                out.extend_from_slice(&[b'%', HEX[high], HEX[low]]);
-            }
+            b'%' if !is_code() => escape(byte, &mut escaped),
+            b'#' | b'?' => escape(byte, &mut escaped),
+            b'!'..=b'~' => escaped.push(byte),
+            _ => escape(byte, &mut escaped),
         }
     }
+    out.extend_from_slice(match normal::path(&escaped, rules, &mut normal) {
+        Ok(Normal::Same) => &escaped,
+        Ok(Normal::Changed) => &normal,
+        Err(_) => path,
+    });
+}
+
+fn escape(byte: u8, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+    out.extend_from_slice(&[b'%', HEX[high], HEX[low]]);
 }
 
 /// One hop less (RFC 9110 §7.6.2). What may go no further was answered before.
@@ -289,4 +308,35 @@ pub(crate) fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
         len += 2;
     }
     out.extend_from_slice(&text[..len - 1]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: &str, replacement: &str, path: &str, expected: &str) {
+        let rewrite = Rewrite::Regex {
+            pattern: regex::bytes::Regex::new(pattern).unwrap(),
+            replacement: replacement.into(),
+        };
+        let mut out = Vec::new();
+        rewrite.write(path.as_bytes(), PathRules::default(), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{path}");
+    }
+
+    #[test]
+    fn what_an_expression_makes_is_in_normal_form() {
+        check("v[0-9]+", "", "/pub/a", "/pub/a");
+        check("v[0-9]+", "", "/pub/v1/x", "/pub/x");
+        check("v[0-9]+", "", "/pub/.v1/internal", "/pub/internal");
+        check("v[0-9]+", "", "/pub/.v1./internal", "/internal");
+        check("^/a", "b c?d#e%zz%41", "/a", "/b%20c%3Fd%23e%25zzA");
+    }
+
+    #[test]
+    fn what_would_have_no_normal_form_is_not_made() {
+        check("v[0-9]+", "", "/.v1./x", "/.v1./x");
+        check("v", "%2F", "/a/v", "/a/v");
+    }
 }

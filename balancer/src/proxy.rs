@@ -316,11 +316,11 @@ impl Own<'_> {
         let has_none = is_bodiless(self.status) || exchange.head.method == Method::Head;
         let mut out = std::mem::take(&mut exchange.down);
         out.clear();
-        let date = httpdate::fmt_http_date(worker.wall_clock(worker.timers.micros()));
+        let date = worker.http_date();
         let answer = Answer {
             status: self.status,
             backend: None,
-            date: date.as_bytes(),
+            date: &date,
             own: self.fields,
             edits: self.edits,
             via: b"",

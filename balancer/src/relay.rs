@@ -20,6 +20,7 @@ use crate::outcome::Outcome;
 use crate::streams::is_events;
 use crate::timer::{Millis, Timer};
 use crate::upstream::{Lease, Upstream};
+use crate::view::Via;
 use crate::window::{CAPACITY, Window};
 use crate::worker::Worker;
 
@@ -94,7 +95,7 @@ pub(crate) struct Relay<'a, F: Front> {
     pub(crate) exchange: &'a mut Exchange,
     pub(crate) upstream: &'a mut Upstream,
     pub(crate) route: &'a RouteConfig,
-    pub(crate) via: &'a [u8],
+    pub(crate) via: &'a Via,
     pub(crate) timer: &'a Timer,
     /// Whether the request's body is to be kept, so that it can be sent again.
     pub(crate) keeps: bool,
@@ -421,13 +422,16 @@ impl<F: Front> Relay<'_, F> {
         let response = &exchange.response;
         let cookie = exchange.set_cookie.as_deref().map(|value| ("set-cookie", value.as_bytes()));
         let is_interim = response.status < 200 && response.status != 101;
+        // RFC 9110 §6.6.1: who has a clock adds the time that a backend has not said.
+        let is_dated = response.fields.iter().any(|line| line.known == Known::Date);
+        let date = if is_dated { None } else { Some(self.worker.http_date()) };
         let answer = Answer {
             status: response.status,
             backend: Some((response, bytes)),
-            date: b"",
+            date: date.as_ref().map_or(b"", |date| date.as_slice()),
             own: if is_interim { &[] } else { cookie.as_slice() },
             edits: (!is_interim).then_some(&self.route.response_headers),
-            via: self.via,
+            via: self.via.of(response.version),
             request_id: exchange.id(),
             framing: response.framing,
             own_length: None,

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::config::PoolConfig;
 use crate::exchange::Exchange;
 use crate::http1::Known;
+use crate::http1::Version;
 use crate::limits::{Limited, Limits};
 use crate::snapshot::{PoolView, Slot, Snapshot};
 use crate::stats::{BackendSheet, Registry, Sheet};
@@ -22,12 +23,29 @@ use crate::streams::is_events;
 use crate::timer::Millis;
 use crate::upstream::{Lease, SlotLocal};
 
+/// Our line of `Via`, whole, for a message that came in either version (RFC 9110 §7.6.3).
+pub(crate) struct Via([Box<[u8]>; 2]);
+
+impl Via {
+    fn new(site: &str) -> Via {
+        Via(["1.0", "1.1"].map(|version| format!("via: {version} {site}\r\n").into_bytes().into()))
+    }
+
+    #[inline]
+    pub(crate) fn of(&self, version: Version) -> &[u8] {
+        let [old, new] = &self.0;
+        match version {
+            Version::Http10 => old,
+            Version::Http11 => new,
+        }
+    }
+}
+
 /// A snapshot with this worker's turns, connections and counters.
 pub(crate) struct View {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) sheet: Arc<Sheet>,
-    /// Our line of `Via`, whole.
-    pub(crate) via: Box<[u8]>,
+    pub(crate) via: Via,
     pools: Vec<LocalPool>,
     /// Requests that each route has split so far.
     splits: Box<[Cell<u64>]>,
@@ -92,7 +110,7 @@ impl View {
             reported: Cell::new(same.map_or(0, |view| view.pools[place].reported.get())),
             locals: pool.eligible.iter().map(|slot| Rc::clone(&locals[&slot.id])).collect(),
         });
-        let via = format!("via: 1.1 {}\r\n", snapshot.config.site).into_bytes().into();
+        let via = Via::new(&snapshot.config.site);
         // Each worker begins elsewhere in the sequence; any part of it is even.
         let first = (worker as u64) << 32;
         let splits = snapshot.config.routes.iter().enumerate();

@@ -32,6 +32,9 @@ use accepting::Accepting;
 
 mod accepting;
 
+/// `Date` before there is another.
+const EPOCH: [u8; 29] = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+
 /// What is cut at the very end has so long to be cut.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Exchanges that a worker keeps for later requests; more than so many at once are dropped.
@@ -57,6 +60,8 @@ pub(crate) struct Worker {
     // Boxed, because exchanges move between the pool and the futures of requests.
     #[allow(clippy::vec_box)]
     spare: RefCell<Vec<Box<Exchange>>>,
+    /// The field `Date` of a second since 1970.
+    date: Cell<(u64, [u8; 29])>,
     log: RefCell<Option<AccessLog>>,
     stage: Cell<Stage>,
     open: Cell<usize>,
@@ -86,6 +91,7 @@ impl Worker {
             view: RefCell::new(Rc::new(view)),
             locals: RefCell::new(locals),
             spare: RefCell::default(),
+            date: Cell::new((u64::MAX, EPOCH)),
             log: RefCell::new(None),
             stage: Cell::new(Stage::Starting),
             open: Cell::new(0),
@@ -155,14 +161,22 @@ impl Worker {
         u32::try_from(micros).unwrap_or(u32::MAX)
     }
 
-    /// Wall-clock time of a reading.
-    pub(crate) fn wall_clock(&self, at: Micros) -> SystemTime {
-        UNIX_EPOCH + Duration::from_micros(self.started_unix + at)
-    }
-
-    /// The same in milliseconds since 1970.
+    /// Wall-clock time of a reading, in milliseconds since 1970.
     pub(crate) fn unix_millis(&self, at: Micros) -> u64 {
         (self.started_unix + at) / 1000
+    }
+
+    /// The time as in the field `Date` (RFC 9110 §5.6.7), computed once per second.
+    pub(crate) fn http_date(&self) -> [u8; 29] {
+        let (second, text) = self.date.get();
+        let now = self.unix_seconds();
+        if now == second {
+            return text;
+        }
+        let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
+        let text = text.as_bytes().try_into().unwrap_or(EPOCH);
+        self.date.set((now, text));
+        text
     }
 
     pub(crate) fn unix_seconds(&self) -> u64 {

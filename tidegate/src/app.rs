@@ -69,6 +69,9 @@ pub enum StartError {
     /// An admin listener.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// All of them need what this version cannot do.
+    #[error("no listener of the configuration can be opened; `tidegate check` says why of each")]
+    NoListener,
     /// Nobody says where the door is that is to make room.
     #[error(
         "`--take-over` finds no door: set `[admin] unix`, or name its socket, `--take-over=PATH`"
@@ -177,6 +180,9 @@ impl App {
         events: Arc<EventRing>,
         mut predecessor: Option<Predecessor>,
     ) -> Result<App, StartError> {
+        if config.door.listeners.is_empty() {
+            return Err(StartError::NoListener);
+        }
         let files = descriptors::raise_limit();
         let prepared = Prepared {
             fixed: reload::Fixed::of(&config),

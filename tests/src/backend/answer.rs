@@ -223,8 +223,13 @@ impl Script {
         self.with(|inner| (target == inner.probe_path).then_some(inner.probe_status))
     }
 
+    /// What was told for the next request alone.
+    pub(super) fn next(&self) -> Option<Answer> {
+        self.with(|inner| inner.next.pop_front())
+    }
+
     pub(super) fn choose(&self, request: &Received) -> Answer {
-        self.with(|inner| inner.next.pop_front().unwrap_or_else(|| (inner.always)(request)))
+        self.with(|inner| (inner.always)(request))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {

@@ -60,9 +60,11 @@ async fn requests(wire: &mut Wire<Tap>) -> Result<(), Fault> {
             let answer = Answer::status(status).early();
             Exchange::new(&head, 0)?.perform(wire, &answer).await?;
         } else {
+            // Before anybody can hear of the request, and another one be sent.
+            let planned = shared.script.next();
             let index = wire.stream.begin(&head);
             let request = shared.ledger.read(|state| state.requests[index].clone());
-            let answer = shared.script.choose(&request);
+            let answer = planned.unwrap_or_else(|| shared.script.choose(&request));
             let mut exchange = Exchange::new(&head, index)?;
             exchange.perform(wire, &answer).await?;
             exchange.read_body(wire).await?;

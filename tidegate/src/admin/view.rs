@@ -297,7 +297,13 @@ impl StatusView {
         if serving < all {
             return format!("Coping: {rps}, {serving} of {all} backends serve.{config}");
         }
-        format!("All well: {rps}, {all} backends serve.{config}")
+        let well = match (self.maintenance.is_empty(), &self.config.last_error) {
+            (true, None) => "All well",
+            (false, _) => "In maintenance",
+            (true, Some(_)) => "Running on an earlier configuration",
+        };
+        let backends = if all == 1 { "backend serves" } else { "backends serve" };
+        format!("{well}: {rps}, {all} {backends}.{config}")
     }
 }
 

@@ -128,11 +128,7 @@ pub(crate) static POOL: Shape = Shape {
             Kind::Table(&PROCESS),
             "Instances of an elastic pool that are local processes.",
         ),
-        awaited(
-            "exec",
-            Kind::Table(&EXEC),
-            "Instances of an elastic pool made by a program of yours.",
-        ),
+        key("exec", Kind::Table(&EXEC), "Instances of an elastic pool made by a program of yours."),
     ],
 };
 
