@@ -187,7 +187,10 @@ fn skip_ours(bytes: &[u8]) -> Option<&[u8]> {
     if rest.starts_with(b"x-forwarded-host: ") {
         rest = &rest[line(rest)?..];
     }
-    rest = rest.strip_prefix(b"via: 1.1 test\r\nx-request-id: ")?;
+    // The version that the request came in (RFC 9110 §7.6.3).
+    let via = rest.strip_prefix(b"via: 1.1 test\r\n");
+    rest = via.or_else(|| rest.strip_prefix(b"via: 1.0 test\r\n"))?;
+    rest = rest.strip_prefix(b"x-request-id: ")?;
     let (id, after) = rest.split_at_checked(32)?;
     let trace = [b"\r\ntraceparent: 00-", id, b"-", &id[16..], b"-00\r\n"].concat();
     let is_hex = id.iter().all(u8::is_ascii_hexdigit);
