@@ -38,7 +38,9 @@ async fn door_with(
     edit: impl FnOnce(String) -> String,
 ) -> TestDoor {
     let all: Vec<&TestBackend> = backends.iter().collect();
-    let config = edit(one_pool(&all, workers));
+    // Who is found healthy a moment later shall not have less meanwhile.
+    let at_once = "healthy_after = 1\nslow_start = \"0s\"";
+    let config = edit(one_pool(&all, workers).replace("healthy_after = 1", at_once));
     let has_weight = |backend: &&TestBackend| {
         !config.contains(&format!("{{ id = \"{}\", weight = 0,", backend.name()))
     };

@@ -426,7 +426,9 @@ async fn an_early_answer_of_the_backend_arrives_whole_although_it_reads_no_body(
     for workers in WORKERS {
         let red = TestBackend::start("red").await;
         let door = TestDoor::in_front_of(&[&red], workers).await;
-        let refusal = vec![b'n'; 100_000];
+        // A backend that closes with bytes unread resets, and what does not fit into the first
+        // window (64 KiB) may be lost with that.
+        let refusal = vec![b'n'; 30_000];
         let answer = Answer::full(413, &["Connection: close"], &refusal).early();
         red.answer_by(move |_| answer.clone().close_after());
         for fields in [format!("Content-Length: {LARGE}"), "Transfer-Encoding: chunked".into()] {
@@ -437,7 +439,7 @@ async fn an_early_answer_of_the_backend_arrives_whole_although_it_reads_no_body(
             }
             client.send_pattern(LARGE).await;
             let response = client.read_response().await;
-            assert_eq!((response.status, response.body.len), (413, 100_000));
+            assert_eq!((response.status, response.body.len), (413, 30_000));
         }
     }
 }
