@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::backend::answer::Step;
+use tests::backend::EVENT;
 use tests::crowd::plain;
 use tests::door::{TestFolder, binary};
 use tests::load::{Load, Manner, plain_backend};
@@ -61,23 +61,6 @@ fn none_failed((answered, failures): (usize, Vec<String>), at_least: usize) {
     let shown = &failures[..failures.len().min(10)];
     assert!(failures.is_empty(), "{} of {answered} failed: {shown:#?}", failures.len());
     assert!(answered >= at_least, "only {answered}");
-}
-
-const EVENT: &[u8] = b"5\r\nevent\r\n";
-
-/// Answers one request with an event stream, each event after a release, and others with an echo.
-async fn streaming(events: usize) -> TestBackend {
-    let special = TestBackend::start("special").await;
-    let head =
-        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let mut steps = vec![Step::Write(head.into())];
-    for _ in 0..events {
-        steps.extend([Step::Hold, Step::Write(EVENT.to_vec())]);
-    }
-    steps.push(Step::Write(b"0\r\n\r\n".to_vec()));
-    special.answer_next(Answer::steps(steps));
-    special.answer(Answer::upgrade("websocket"));
-    special
 }
 
 /// Asks `tidegate status` again and again, which must never fail; how often it was asked.
@@ -144,7 +127,7 @@ fn tell(text: &str) {
 #[tokio::test]
 async fn streams_live_on_in_the_old_process_until_they_end() {
     for workers in [1, 4] {
-        let special = streaming(3).await;
+        let special = TestBackend::streaming(3).await;
         let mut old = door(workers, &[("special", special.addr())]).await;
         let mut events = old.client().await;
         events.send("GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await;

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tests::backend::answer::Step;
+use tests::backend::EVENT;
 use tests::crowd::plain;
 use tests::load::{Load, Manner, plain_backend};
 use tests::{Answer, CEILING, End, TestBackend, TestClient, TestDoor, within};
@@ -130,28 +130,11 @@ fn with_streams(workers: usize, special: SocketAddr, all: &[SocketAddr]) -> Stri
     Setup { workers, listeners: &web("127.0.0.1:0"), backends: &backends, more: &more }.text()
 }
 
-const EVENT: &[u8] = b"5\r\nevent\r\n";
-
-/// Answers one request with an event stream, each event after a release, and others with an echo.
-async fn streaming(events: usize) -> TestBackend {
-    let special = TestBackend::start("special").await;
-    let head =
-        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let mut steps = vec![Step::Write(head.into())];
-    for _ in 0..events {
-        steps.extend([Step::Hold, Step::Write(EVENT.to_vec())]);
-    }
-    steps.push(Step::Write(b"0\r\n\r\n".to_vec()));
-    special.answer_next(Answer::steps(steps));
-    special.answer(Answer::upgrade("websocket"));
-    special
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reloads_under_load_cost_no_request_and_cut_no_stream() {
     let (count, each) = (rounds(12, 100), rounds(20, 600));
     for workers in WORKERS {
-        let special = streaming(count).await;
+        let special = TestBackend::streaming(count).await;
         let all: Vec<SocketAddr> = (0..3).map(|_| plain_backend()).collect();
         let door = TestDoor::start(&with_streams(workers, special.addr(), &all)).await;
         for backend in ["app backend=stays", "app backend=second", "special backend=special"] {

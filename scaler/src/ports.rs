@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use policies::backend::BackendId;
 
-pub use error::{NotifyError, ProviderError, SignalError, Source};
+pub use error::{NotifyError, ProviderError, SignalError, Source, with_causes};
 pub use fleet::{Fleet, FleetLook, MemberLook, Order, PoolLook};
 pub use launch::{Instance, InstanceState, LaunchRequest, Mark, Offer, Token};
 pub use message::{Message, Severity, State};

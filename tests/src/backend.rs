@@ -29,8 +29,11 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::CEILING;
 use crate::wire::Fault;
-use answer::{Answer, Script};
+use answer::{Answer, Script, Step};
 use record::{Ledger, Received, State};
+
+/// A chunk of an event stream, as it arrives.
+pub const EVENT: &[u8] = b"5\r\nevent\r\n";
 
 /// How a backend dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +82,22 @@ impl TestBackend {
         let backend = TestBackend { name: name.to_owned(), addr, shared, _reserved: reserved };
         backend.revive();
         backend
+    }
+
+    /// A backend that answers one request with an event stream, each [`EVENT`] after a release, and
+    /// others with an upgrade to an echo.
+    pub async fn streaming(events: usize) -> TestBackend {
+        let special = TestBackend::start("special").await;
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+                    Transfer-Encoding: chunked\r\n\r\n";
+        let mut steps = vec![Step::Write(head.into())];
+        for _ in 0..events {
+            steps.extend([Step::Hold, Step::Write(EVENT.to_vec())]);
+        }
+        steps.push(Step::Write(b"0\r\n\r\n".to_vec()));
+        special.answer_next(Answer::steps(steps));
+        special.answer(Answer::upgrade("websocket"));
+        special
     }
 
     /// The name, which is also the body of the default answer.

@@ -12,8 +12,8 @@ use tokio::time::MissedTickBehavior;
 
 use crate::admin::Source;
 use crate::admin::view::{BackendState, PoolView, StatusView};
-use crate::command::with_causes;
 use crate::config::CloudWatchConfig;
+use scaler::ports::with_causes;
 
 /// The same for configurations that write the same.
 pub fn summary(config: Option<&CloudWatchConfig>) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use scaler::ports::with_causes;
 
 /// One attempt, from the name to the last byte of the answer: calls here are small.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -48,12 +49,5 @@ pub(super) async fn connect(place: &Place) -> SdkConfig {
 
 /// An error of the SDK in one line: its own text says only which kind of step failed.
 pub(super) fn plain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
+    with_causes(error).chars().filter(|c| !c.is_control()).take(300).collect()
 }

@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use policies::backend::BackendId;
 use rustix::process::Signal;
+use scaler::journal::record::MarkRecord;
 use scaler::ports::{Instance, LaunchRequest, ProviderError, Source};
 use tokio::sync::oneshot;
 
-use super::record::{Marked, Phase, Record, id_of};
+use super::record::{Phase, Record, id_of};
 use super::spec::{Spec, Taken};
 use super::{NAME, ProcessSettings, TOKEN_LIFE, child, output, record};
 use crate::program;
@@ -206,7 +207,7 @@ impl Keeper {
             index,
             asked: request.count,
             granted,
-            mark: Marked::from(&request.mark),
+            mark: MarkRecord::from(&request.mark),
             spec: request.offer.spec.to_string(),
             address,
             launched_ms: now_ms(),

@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use policies::backend::{BackendId, PoolName};
+use policies::backend::BackendId;
+use scaler::journal::record::MarkRecord;
 use scaler::ports::{Instance, InstanceState, Mark, Token};
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,7 @@ pub(super) struct Record {
     pub(super) asked: u32,
     /// How many it gets: decided once, or a repeat would launch what did not fit before.
     pub(super) granted: u32,
-    pub(super) mark: Marked,
+    pub(super) mark: MarkRecord,
     /// [`scaler::ports::Offer::spec`], as it was.
     pub(super) spec: String,
     pub(super) address: SocketAddr,
@@ -66,43 +67,6 @@ pub(super) struct Identity {
     pub(super) started: u64,
     /// `/proc/sys/kernel/random/boot_id`.
     pub(super) boot: String,
-}
-
-/// A [`Mark`] as written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Marked {
-    site: String,
-    pool: String,
-    installation: String,
-    epoch: u64,
-    decision: u64,
-    attempt: u32,
-}
-
-impl From<&Mark> for Marked {
-    fn from(mark: &Mark) -> Marked {
-        Marked {
-            site: mark.site.to_string(),
-            pool: mark.pool.to_string(),
-            installation: mark.installation.to_string(),
-            epoch: mark.epoch,
-            decision: mark.decision,
-            attempt: mark.attempt,
-        }
-    }
-}
-
-impl From<&Marked> for Mark {
-    fn from(marked: &Marked) -> Mark {
-        Mark {
-            site: marked.site.as_str().into(),
-            pool: PoolName(marked.pool.as_str().into()),
-            installation: marked.installation.as_str().into(),
-            epoch: marked.epoch,
-            decision: marked.decision,
-            attempt: marked.attempt,
-        }
-    }
 }
 
 /// The id of one instance of a launch. 96 bits of the token: no two launches share them.

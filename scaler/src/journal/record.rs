@@ -153,7 +153,7 @@ impl Begin {
             id: id.to_string(),
             at: launched.at.to_string(),
             offer: launched.offer.to_string(),
-            mark: MarkRecord::new(&launched.mark),
+            mark: MarkRecord::from(&launched.mark),
         });
         let boots = ledger.boots.seen().map(|(kind, seen)| BootRecord {
             kind: kind.to_string(),
@@ -180,7 +180,7 @@ impl Begin {
         }
         for live in &self.live {
             let launched = Launched {
-                mark: live.mark.mark(),
+                mark: Mark::from(&live.mark),
                 offer: live.offer.as_str().into(),
                 at: live.at.parse().ok()?,
             };
@@ -283,7 +283,7 @@ impl LaunchRecord {
             offer: request.offer.name.to_string(),
             spec: request.offer.spec.to_string(),
             is_spot: request.offer.is_spot,
-            mark: MarkRecord::new(&request.mark),
+            mark: MarkRecord::from(&request.mark),
         }
     }
 
@@ -293,12 +293,12 @@ impl LaunchRecord {
             spec: self.spec.as_str().into(),
             is_spot: self.is_spot,
         };
-        LaunchRequest { mark: self.mark.mark(), count: self.count, offer }
+        LaunchRequest { mark: Mark::from(&self.mark), count: self.count, offer }
     }
 }
 
-impl MarkRecord {
-    fn new(mark: &Mark) -> MarkRecord {
+impl From<&Mark> for MarkRecord {
+    fn from(mark: &Mark) -> MarkRecord {
         MarkRecord {
             site: mark.site.to_string(),
             pool: mark.pool.to_string(),
@@ -308,15 +308,17 @@ impl MarkRecord {
             attempt: mark.attempt,
         }
     }
+}
 
-    fn mark(&self) -> Mark {
+impl From<&MarkRecord> for Mark {
+    fn from(record: &MarkRecord) -> Mark {
         Mark {
-            site: self.site.as_str().into(),
-            pool: PoolName(self.pool.as_str().into()),
-            installation: self.installation.as_str().into(),
-            epoch: self.epoch,
-            decision: self.decision,
-            attempt: self.attempt,
+            site: record.site.as_str().into(),
+            pool: PoolName(record.pool.as_str().into()),
+            installation: record.installation.as_str().into(),
+            epoch: record.epoch,
+            decision: record.decision,
+            attempt: record.attempt,
         }
     }
 }

@@ -5,6 +5,18 @@ use std::time::Duration;
 /// What an implementation knows about the cause; printed, never looked into.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
+/// An error with its causes, one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// Why a provider did not do what it was asked.
 ///
 /// [`ProviderError::Unclear`] and [`ProviderError::Throttled`] are repeated as they were. All others

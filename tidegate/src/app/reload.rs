@@ -12,9 +12,9 @@ use balancer::door::Changed;
 
 use super::{App, LAST_LINES, Log, Origin, Running, descriptors};
 use crate::admin::{ReloadError, ReloadView};
-use crate::command::with_causes;
 use crate::config::{self, Config, Loaded};
 use crate::{alerts, cloudwatch, scaling};
+use scaler::ports::with_causes;
 
 /// What holds from the start of the process to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]

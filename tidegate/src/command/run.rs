@@ -11,10 +11,11 @@ use tokio::sync::watch;
 use crate::admin::{ReloadError, ReloadView};
 use crate::app::{App, Order, Origin, Predecessor, StartError, Successor, announce};
 use crate::cli::{ConfigFile, FAILED, INVALID_CONFIG};
-use crate::command::{complain, with_causes};
+use crate::command::complain;
 use crate::config::{self, Config};
 use crate::telemetry;
 use crate::telemetry::events::EventRing;
+use scaler::ports::with_causes;
 use upgrade::Upgrade;
 
 mod upgrade;

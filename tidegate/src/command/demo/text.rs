@@ -11,7 +11,7 @@ use super::backends::Backends;
 use super::tally::{Live, Sum};
 use crate::admin::Addresses;
 use crate::admin::view::{BackendState, BackendView};
-use crate::command::with_causes;
+use scaler::ports::with_causes;
 
 /// Stands where the name of the configuration file would.
 pub(super) const BUILT_IN: &str = "(built into the demo)";
