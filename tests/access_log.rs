@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tests::crowd::{crowd, plain};
 use tests::door::{TestFolder, one_pool};
-use tests::{CEILING, TestBackend, TestClient, TestDoor, within};
+use tests::{Answer, CEILING, TestBackend, TestClient, TestDoor, within};
 
 const WORKERS: [usize; 2] = [1, 4];
 const METRICS: &str = "[observe]\nmetrics = { listen = \"127.0.0.1:0\" }\n";
@@ -91,7 +91,61 @@ async fn lines_of_json_are_json_whatever_a_client_sends() {
         let post = of("ok", "POST");
         assert_eq!((&post["bytes_in"], &post["protocol"]), (&3.into(), &"HTTP/1.0".into()));
         assert_eq!(of("bad_request", "")["status"], 400);
+        assert!(nasty.get("reason").is_none() && post.get("reason").is_none());
     }
+}
+
+#[tokio::test]
+async fn a_line_says_why_a_request_or_an_answer_was_refused() {
+    let red = TestBackend::start("red").await;
+    let (door, folder) = logging(&red, 1, "json").await;
+    let requests = [
+        ("GET / HTTP/1.1\r\n\r\n", "bad_request", "host_missing"),
+        ("get / HTTP/1.1\r\nHost: x\r\n\r\n", "bad_request", "method"),
+        ("GET / HTTP/1.2\r\nHost: x\r\n\r\n", "version_refused", "version_unsupported"),
+        ("GET /%2f HTTP/1.1\r\nHost: x\r\n\r\n", "bad_request", "path_encoded_slash"),
+        ("GET / HTTP/1.1\r\nHost: a..b\r\n\r\n", "bad_request", "host_empty_label"),
+        ("OPTIONS / HTTP/1.1\r\nHost: x\r\nMax-Forwards: a\r\n\r\n", "bad_request", "max_forwards"),
+        (
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
+            "client_body_broken",
+            "chunk_size",
+        ),
+    ];
+    for (request, _, _) in requests {
+        door.client().await.request(request).await;
+    }
+    let answers: [(&[u8], &str, &str); 3] = [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: a\r\n\r\n", "bad_response", "content_length"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
+            "bad_response",
+            "chunk_size",
+        ),
+        (
+            b"HTTP/1.1 101 A\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n",
+            "bad_response",
+            "unasked_upgrade",
+        ),
+    ];
+    for (answer, _, _) in answers {
+        red.answer_next(Answer::bytes([answer]));
+        assert_eq!(door.client().await.get("/").await.status, 502);
+    }
+    // One that is fine takes nothing over from those before it.
+    assert_eq!(door.client().await.get("/").await.status, 200);
+    let all = lines(&folder.path.join("access.log"), 11).await;
+    let all: Vec<Value> = all.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let requests = requests.iter().map(|(_, outcome, reason)| (*outcome, *reason));
+    let expected = requests.chain(answers.iter().map(|(_, outcome, reason)| (*outcome, *reason)));
+    for (line, (outcome, reason)) in all.iter().zip(expected) {
+        assert_eq!(
+            (&line["outcome"], &line["reason"]),
+            (&outcome.into(), &reason.into()),
+            "{line}"
+        );
+    }
+    assert_eq!((&all[10]["outcome"], all[10].get("reason")), (&"ok".into(), None));
 }
 
 #[tokio::test]

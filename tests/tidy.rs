@@ -87,6 +87,11 @@ fn every_outcome_tells_the_operator_what_to_do() {
 }
 
 #[test]
+fn every_reason_of_the_access_log_is_explained() {
+    check(&pages::reasons(&Tree::here()));
+}
+
+#[test]
 fn decision_records_are_whole() {
     check(&pages::decisions(&Tree::here()));
 }

@@ -107,6 +107,8 @@ pub struct Record<'a> {
     pub status: u16,
     /// How it ended.
     pub outcome: Outcome,
+    /// Why exactly, where the outcome does not tell.
+    pub reason: Option<&'static str>,
     /// Of the request's body.
     pub bytes_in: u64,
     /// Of the answer's body.

@@ -16,6 +16,7 @@ use crate::config::ListenerConfig;
 use crate::exchange::{Exchange, FieldsOf};
 use crate::http1::{Framing, Known, Method};
 use crate::outcome::Outcome;
+use crate::reason::Reason;
 use crate::refuse::is_refused;
 use crate::view::View;
 
@@ -57,8 +58,8 @@ pub(crate) fn admit<'v>(
     if is_refused(exchange.head.method) {
         return Admission::Refuse(Outcome::MethodRefused);
     }
-    if normalise(exchange, listener).is_none() {
-        return Admission::Refuse(Outcome::BadRequest);
+    if let Err(reason) = normalise(exchange, listener) {
+        return refuse(exchange, reason);
     }
     find_client(exchange, listener, peer);
     if !is_allowed(exchange.client, &listener.allow, &listener.deny) {
@@ -66,7 +67,7 @@ pub(crate) fn admit<'v>(
     }
     if exchange.head.method == Method::Options {
         match max_forwards(exchange) {
-            Err(outcome) => return Admission::Refuse(outcome),
+            Err(reason) => return refuse(exchange, reason),
             Ok(Some(0)) => return Admission::Options,
             Ok(_) => {}
         }
@@ -103,6 +104,12 @@ pub(crate) fn admit<'v>(
     }
 }
 
+#[cold]
+fn refuse<'v>(exchange: &mut Exchange, reason: Reason) -> Admission<'v> {
+    exchange.record.reason = Some(reason);
+    Admission::Refuse(Outcome::BadRequest)
+}
+
 fn find_route(view: &View, exchange: &Exchange, listener: &ListenerConfig) -> Option<usize> {
     view.snapshot.routes.find(&Request {
         listener: &listener.name,
@@ -117,20 +124,20 @@ fn find_route(view: &View, exchange: &Exchange, listener: &ListenerConfig) -> Op
 
 /// How many more hops an OPTIONS may go, if it says (RFC 9110 §7.6.2): a recipient must look at
 /// it for that method and TRACE alone, and TRACE goes nowhere. More than 255 is 255.
-pub(crate) fn max_forwards(exchange: &Exchange) -> Result<Option<u8>, Outcome> {
+pub(crate) fn max_forwards(exchange: &Exchange) -> Result<Option<u8>, Reason> {
     let mut lines = exchange.head.fields.iter().filter(|line| line.known == Known::MaxForwards);
     let Some(line) = lines.next() else { return Ok(None) };
     let digits = exchange.text(line.value);
     let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     if !is_number || lines.next().is_some() {
-        return Err(Outcome::BadRequest);
+        return Err(Reason::MaxForwards);
     }
     let add = |sum: u8, digit: &u8| sum.saturating_mul(10).saturating_add(digit - b'0');
     Ok(Some(digits.iter().fold(0, add)))
 }
 
-/// Brings path and host into their normal forms; `None` if either has none.
-fn normalise(exchange: &mut Exchange, listener: &ListenerConfig) -> Option<()> {
+/// Brings path and host into their normal forms, or says why either has none.
+fn normalise(exchange: &mut Exchange, listener: &ListenerConfig) -> Result<(), Reason> {
     let mut path = std::mem::take(&mut exchange.path);
     path.clear();
     let raw = match exchange.text(exchange.head.path) {
@@ -140,7 +147,7 @@ fn normalise(exchange: &mut Exchange, listener: &ListenerConfig) -> Option<()> {
         raw => raw,
     };
     let is_filled_in = exchange.head.path.is_empty();
-    let form = normal::path(raw, listener.path_rules, &mut path).ok()?;
+    let form = normal::path(raw, listener.path_rules, &mut path).map_err(Reason::Path)?;
     if is_filled_in && form == Normal::Same {
         path.extend_from_slice(raw);
     }
@@ -151,22 +158,23 @@ fn normalise(exchange: &mut Exchange, listener: &ListenerConfig) -> Option<()> {
 }
 
 /// Most requests ask for the host that an earlier one has asked for: its form is still here.
-fn normalise_host(exchange: &mut Exchange) -> Option<()> {
+fn normalise_host(exchange: &mut Exchange) -> Result<(), Reason> {
     let mut known = std::mem::take(&mut exchange.known_host);
     let Some(raw) = exchange.raw_host() else {
         exchange.known_host = known;
         exchange.host_changed = false;
-        return Some(());
+        return Ok(());
     };
     if known.raw != raw {
         known.raw.clear();
         known.normal.clear();
-        known.is_changed = normal::host(raw, &mut known.normal).ok()? == Normal::Changed;
+        let form = normal::host(raw, &mut known.normal).map_err(Reason::Host)?;
+        known.is_changed = form == Normal::Changed;
         known.raw.extend_from_slice(raw);
     }
     exchange.host_changed = known.is_changed;
     exchange.known_host = known;
-    Some(())
+    Ok(())
 }
 
 /// The peer, or who a chain of trusted proxies says it speaks for: the last entry of
@@ -235,14 +243,13 @@ pub(crate) fn hash_key(exchange: &Exchange, by: &HashKey) -> u64 {
     })
 }
 
-fn redirect<'v>(exchange: &Exchange, location: &Location, status: u16) -> Admission<'v> {
+fn redirect<'v>(exchange: &mut Exchange, location: &Location, status: u16) -> Admission<'v> {
     let needs_host = match location {
         Location::Https { .. } => true,
         Location::To(template) => template.contains("{host}"),
     };
-    // HTTP/1.0 may leave it out; then there is nowhere to send the client to.
     if needs_host && exchange.host().is_empty() {
-        return Admission::Refuse(Outcome::BadRequest);
+        return refuse(exchange, Reason::NoHostToRedirect);
     }
     Admission::Redirect { status, location: locate(exchange, location) }
 }

@@ -15,6 +15,7 @@ use crate::front::Front;
 use crate::listener::is_exhausted;
 use crate::outcome::Outcome;
 use crate::owed::Owed;
+use crate::reason::Reason;
 use crate::relay::{Broken, Deadlines, Down, Ended, LOOK_AFTER, Relay, Up};
 use crate::stats::BackendFault;
 use crate::sticky;
@@ -332,10 +333,11 @@ impl Passage<'_> {
         broken: &Broken,
     ) -> Result<Outcome, Failed> {
         let (outcome, fault) = name(broken, upstream.is_reused);
+        exchange.record.reason = reason(broken);
         if let Some(fault) = fault {
             lease.0.sheet.failed(fault);
             let key = &lease.0.slot.key;
-            let reason = if let Broken::BadResponse(word) = broken { word } else { outcome.word() };
+            let reason = exchange.record.reason.map_or(outcome.word(), Reason::word);
             tracing::debug!(pool = %key.pool, backend = %key.backend, reason, "attempt failed");
         }
         let again = match broken {
@@ -367,14 +369,23 @@ fn name(broken: &Broken, is_reused: bool) -> (Outcome, Option<BackendFault>) {
         Broken::Closed if is_reused => (Outcome::BackendReset, Some(BackendFault::StaleConnection)),
         Broken::Closed | Broken::HeadCut => (Outcome::BackendReset, Some(BackendFault::Reset)),
         Broken::BadResponse(_) => (Outcome::BadResponse, Some(BackendFault::BadResponse)),
-        Broken::AnswerCut => (Outcome::AnswerCut, Some(BackendFault::AnswerCut)),
+        Broken::AnswerCut(_) => (Outcome::AnswerCut, Some(BackendFault::AnswerCut)),
         Broken::ClientGone => (Outcome::ClientGone, None),
-        Broken::ClientBody => (Outcome::ClientBodyBroken, None),
+        Broken::ClientBody(_) => (Outcome::ClientBodyBroken, None),
         Broken::BodyTooLarge => (Outcome::BodyTooLarge, None),
         Broken::TimedOut(outcome) => (*outcome, timeout_fault(*outcome)),
         Broken::Late(outcome) => (*outcome, None),
         // `relay` and `attempt` act on these themselves.
         Broken::Unwanted(_) | Broken::GivenUp(_) => (Outcome::BadResponse, None),
+    }
+}
+
+/// What the outcome does not tell.
+fn reason(broken: &Broken) -> Option<Reason> {
+    match broken {
+        Broken::BadResponse(reason) => Some(*reason),
+        Broken::AnswerCut(fault) | Broken::ClientBody(fault) => Some((*fault).into()),
+        _ => None,
     }
 }
 

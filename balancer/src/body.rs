@@ -2,8 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use crate::http1::ChunkDecoder;
-use crate::http1::Framing;
+use crate::http1::{BadChunk, ChunkDecoder, Framing};
 use crate::window::Window;
 use crate::wire::Wire;
 
@@ -27,7 +26,7 @@ pub(crate) enum Body {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyFault {
     /// The chunked coding is malformed.
-    Malformed,
+    Malformed(BadChunk),
     /// The connection ended or broke before the body did.
     Cut,
 }
@@ -75,8 +74,7 @@ impl Body {
                 }
             }
             Body::Chunked(decoder) => {
-                let decoded =
-                    decoder.decode(window.data_mut()).map_err(|_| BodyFault::Malformed)?;
+                let decoded = decoder.decode(window.data_mut()).map_err(BodyFault::Malformed)?;
                 if decoded.done {
                     wire.stash(&window.data()[decoded.consumed..]);
                     *self = match decoder.trailers() {

@@ -8,10 +8,11 @@ use std::time::Duration;
 use crate::config::ListenerConfig;
 use crate::exchange::Exchange;
 use crate::front::http1::{HeadRead, Http1Front};
-use crate::http1::{Limits, Malformed};
+use crate::http1::Limits;
 use crate::listener::Place;
 use crate::outcome::Outcome;
 use crate::proxy::{self, Entry};
+use crate::reason::Reason;
 use crate::socket::Socket;
 use crate::timer::Timer;
 use crate::wire::Wire;
@@ -147,7 +148,7 @@ fn poll_request(
         let mut window = worker.window.borrow_mut();
         front.poll_head(cx, &mut exchange, &mut window, limits)
     };
-    let (outcome, status) = match read {
+    let (outcome, status, reason) = match read {
         Poll::Ready(HeadRead::Closed) => {
             worker.give_back(exchange);
             return Poll::Ready(Arrival::Gone);
@@ -159,9 +160,12 @@ fn poll_request(
                 None => Poll::Ready(Arrival::Refused(exchange, Outcome::TooManyConnections, 503)),
             };
         }
-        Poll::Ready(HeadRead::Malformed(malformed)) => refused(malformed),
-        Poll::Ready(HeadRead::Cut) => (Outcome::ClientGone, 0),
-        Poll::Pending if timer.is_due() && was_in_head => (Outcome::RequestTimeout, 408),
+        Poll::Ready(HeadRead::Malformed(malformed)) => {
+            let status = malformed.status();
+            (Outcome::of_malformed(status), status, Some(Reason::Head(malformed)))
+        }
+        Poll::Ready(HeadRead::Cut) => (Outcome::ClientGone, 0, None),
+        Poll::Pending if timer.is_due() && was_in_head => (Outcome::RequestTimeout, 408, None),
         Poll::Pending => {
             worker.give_back(exchange);
             if timer.is_due() || (worker.is_draining() && !front.is_in_head()) {
@@ -176,6 +180,7 @@ fn poll_request(
     };
     exchange.forget_head();
     begin(worker, &mut exchange, client);
+    exchange.record.reason = reason;
     Poll::Ready(Arrival::Refused(exchange, outcome, status))
 }
 
@@ -185,13 +190,7 @@ fn begin(worker: &Worker, exchange: &mut Exchange, client: &Client) {
     exchange.request_id = worker.fresh_id();
 }
 
-fn refused(malformed: Malformed) -> (Outcome, u16) {
-    tracing::debug!(reason = malformed.word(), "request refused");
-    let status = malformed.status();
-    (Outcome::of_malformed(status), status)
-}
-
-fn limits_of(listener: &ListenerConfig) -> Limits {
+pub(crate) fn limits_of(listener: &ListenerConfig) -> Limits {
     Limits {
         max_head: listener.max_header_size,
         max_fields: listener.max_fields,

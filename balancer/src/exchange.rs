@@ -9,6 +9,7 @@ use policies::route::Fields;
 
 use crate::http1::{Known, RequestHead, ResponseHead, Span};
 use crate::outcome::Outcome;
+use crate::reason::Reason;
 use crate::timer::{Micros, Millis};
 
 /// How many backends one request can have been to.
@@ -71,6 +72,8 @@ pub(crate) struct Record {
     pub(crate) backend: Option<std::sync::Arc<crate::snapshot::Slot>>,
     pub(crate) status: u16,
     pub(crate) outcome: Outcome,
+    /// Why exactly, where the outcome does not tell.
+    pub(crate) reason: Option<Reason>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) attempts: u8,
@@ -115,6 +118,7 @@ impl Exchange {
                 backend: None,
                 status: 0,
                 outcome: Outcome::Ok,
+                reason: None,
                 bytes_in: 0,
                 bytes_out: 0,
                 attempts: 0,
@@ -143,7 +147,7 @@ impl Exchange {
         (record.started, record.started_ms) = (now, now_ms);
         record.listener = listener;
         (record.route, record.pool, record.backend) = (None, None, None);
-        (record.status, record.outcome) = (0, Outcome::Ok);
+        (record.status, record.outcome, record.reason) = (0, Outcome::Ok, None);
         (record.bytes_in, record.bytes_out, record.attempts) = (0, 0, 0);
         (record.queue_us, record.connect_us, record.first_byte_us) = (None, None, None);
         record.stream_from_us = None;

@@ -9,6 +9,7 @@
 //! | What does a request see?          | [`snapshot::Snapshot`], immutable            |
 //! | How are bytes read and written?   | [`http1`] (no I/O), `wire`, `window`         |
 //! | What is counted and logged?       | [`stats`], [`access_log`]                    |
+//! | What would become of a request?   | [`explain`], by the functions above          |
 //!
 //! One thread per core, each for itself: runtime, sockets, connections, counters. The only things
 //! that requests of two workers both write are the padded counts in a backend's slot. Nothing here
@@ -24,6 +25,7 @@ pub mod config;
 mod connection;
 pub mod door;
 mod exchange;
+pub mod explain;
 mod forward;
 mod front;
 pub mod http1;
@@ -36,6 +38,7 @@ mod parting;
 mod proxy;
 mod proxy_protocol;
 pub mod queue;
+mod reason;
 mod record;
 mod refuse;
 mod relay;

@@ -9,13 +9,13 @@ pub enum Outcome {
     Ok,
     /// Answered here by a route: redirect or fixed response.
     Answered,
-    /// 400: the request can be read in two ways, or in none.
+    /// 400 or 501: the request can be read in two ways, or in none.
     BadRequest,
     /// 403: `allow` or `deny`.
     Forbidden,
     /// 404: no route matches.
     NoRoute,
-    /// 405 or 501: a method that is not passed on (CONNECT, TRACE).
+    /// 405: a method that is not passed on (CONNECT, TRACE).
     MethodRefused,
     /// 408: the head did not come in time.
     RequestTimeout,

@@ -257,6 +257,10 @@ async fn refuse<F: Front>(
         status @ 400..=599 if outcome.closes() => status,
         _ => outcome.status(),
     };
+    // What is wrong with an answer was told with the attempt.
+    if let Some(reason) = exchange.record.reason.filter(|_| outcome != Outcome::BadResponse) {
+        tracing::debug!(reason = reason.word(), client = %exchange.client, "request refused");
+    }
     let refusal = Refusal::new(outcome, status, exchange);
     let special: (&str, &[u8]) = match status {
         405 => ("allow", ALLOW.as_bytes()),

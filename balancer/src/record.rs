@@ -3,6 +3,7 @@
 use crate::access_log::{AccessLog, Record};
 use crate::exchange::Exchange;
 use crate::http1::{Known, Version};
+use crate::reason::Reason;
 use crate::stats::Protocol;
 use crate::view::View;
 use crate::worker::Worker;
@@ -37,6 +38,7 @@ pub(crate) fn write(
         },
         status: record.status,
         outcome: record.outcome,
+        reason: record.reason.map(Reason::word),
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
         queue_us: record.queue_us,

@@ -10,13 +10,14 @@ use std::time::Duration;
 use policies::retry::Cause;
 
 use crate::answer::Answer;
-use crate::body::Body;
+use crate::body::{Body, BodyFault};
 use crate::config::RouteConfig;
 use crate::exchange::Exchange;
 use crate::front::Front;
 use crate::http1::parse_response;
 use crate::http1::{Framing, Known, Limits};
 use crate::outcome::Outcome;
+use crate::reason::Reason;
 use crate::streams::is_events;
 use crate::timer::{Millis, Timer};
 use crate::upstream::{Lease, Upstream};
@@ -28,10 +29,6 @@ mod up;
 
 pub(crate) use up::{KEPT_MOST, Up};
 
-/// An answer that this request cannot have: a 101 without an upgrade, interim answers without end.
-const UNASKED: &str = "unasked_status";
-/// The first bytes of an answer's body are malformed.
-const BODY: &str = "chunked_body";
 /// More interim answers than this are an attack or a loop.
 const MAX_INTERIM: u8 = 16;
 
@@ -58,13 +55,13 @@ pub(crate) enum Broken {
     /// It did so in the middle of the answer's head.
     HeadCut,
     /// Its answer cannot be read, or in two ways.
-    BadResponse(&'static str),
-    /// It ended in the middle of the answer's body.
-    AnswerCut,
+    BadResponse(Reason),
+    /// It ended in the middle of the answer's body, or went on with what cannot be read.
+    AnswerCut(BodyFault),
     /// The client left.
     ClientGone,
     /// The client's body cannot be read on.
-    ClientBody,
+    ClientBody(BodyFault),
     /// The client's body is larger than allowed.
     BodyTooLarge,
     /// A limit in time, named by its outcome.
@@ -303,7 +300,7 @@ impl<F: Front> Relay<'_, F> {
                     }
                     Ok(None) => {}
                     Err(malformed) => {
-                        return Poll::Ready(Err(Broken::BadResponse(malformed.word())));
+                        return Poll::Ready(Err(Broken::BadResponse(Reason::Head(malformed))));
                     }
                 }
             }
@@ -331,7 +328,7 @@ impl<F: Front> Relay<'_, F> {
     ) -> Result<(), Broken> {
         let status = self.exchange.response.status;
         if status == 101 && !self.may_upgrade(&window.data()[..length]) {
-            return Err(Broken::BadResponse(UNASKED));
+            return Err(Broken::BadResponse(Reason::UnaskedUpgrade));
         }
         if let Some(cause) = Cause::of_status(status)
             && !self.takes_any
@@ -352,7 +349,7 @@ impl<F: Front> Relay<'_, F> {
         let wire = &mut self.upstream.wire;
         let decoded = self.upstream.body.decode(window, wire);
         // Nothing of the answer is out yet, so the client can still be told.
-        decoded.map_err(|_| Broken::BadResponse(BODY))?;
+        decoded.map_err(|fault| Broken::BadResponse(fault.into()))?;
         if !window.is_empty() || self.upstream.body.is_done() {
             self.push_down(cx, window)?;
         }
@@ -402,7 +399,7 @@ impl<F: Front> Relay<'_, F> {
     ) -> Result<(), Broken> {
         self.interim += 1;
         if self.interim > MAX_INTERIM {
-            return Err(Broken::BadResponse(UNASKED));
+            return Err(Broken::BadResponse(Reason::TooManyInterim));
         }
         // What is behind it belongs to the next head, or to the tunnel.
         self.upstream.wire.stash(window.data());
@@ -451,7 +448,7 @@ impl<F: Front> Relay<'_, F> {
         let limit = worker.read_limit();
         match upstream.body.poll_read(cx, &mut upstream.wire, &mut window, limit) {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::AnswerCut)),
+            Poll::Ready(Err(fault)) => return Poll::Ready(Err(Broken::AnswerCut(fault))),
             Poll::Pending => {
                 // The client shall have the head while the body is awaited.
                 if !self.exchange.down.is_empty() {

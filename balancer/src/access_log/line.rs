@@ -66,6 +66,10 @@ impl Formatter {
         decimal(record.status.into(), out);
         out.extend_from_slice(b",\"outcome\":\"");
         out.extend_from_slice(record.outcome.word().as_bytes());
+        if let Some(reason) = record.reason {
+            out.extend_from_slice(b"\",\"reason\":\"");
+            out.extend_from_slice(reason.as_bytes());
+        }
         numbers(record, out);
         if let Some(agent) = record.user_agent {
             out.extend_from_slice(b",\"user_agent\":\"");
@@ -110,7 +114,7 @@ impl Formatter {
     }
 }
 
-/// From the closing quote of `outcome` to the last of the numbers.
+/// From the closing quote of `outcome` or `reason` to the last of the numbers.
 fn numbers(record: &Record<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\",\"bytes_in\":");
     decimal(record.bytes_in, out);
@@ -176,6 +180,7 @@ mod tests {
             protocol: Protocol::Http11,
             status: 200,
             outcome: Outcome::Ok,
+            reason: None,
             bytes_in: 0,
             bytes_out: 5_120,
             queue_us: Some(2_500),
@@ -201,6 +206,7 @@ mod tests {
             query: None,
             status: 400,
             outcome: Outcome::BadRequest,
+            reason: Some("request_line"),
             bytes_out: 0,
             queue_us: None,
             connect_us: None,
@@ -241,8 +247,8 @@ mod tests {
         let expected = concat!(
             r#"{"ts":"2026-11-20T09:06:29.123Z","request_id":"0af7651916cd43dd8448eb211c80319c","#,
             r#""listener":"web","client":"203.0.113.9","method":"","host":"","path":"","#,
-            r#""protocol":"HTTP/1.1","status":400,"outcome":"bad_request","bytes_in":0,"#,
-            r#""bytes_out":0,"t_total_ms":0.090,"retries":0}"#,
+            r#""protocol":"HTTP/1.1","status":400,"outcome":"bad_request","#,
+            r#""reason":"request_line","bytes_in":0,"bytes_out":0,"t_total_ms":0.090,"retries":0}"#,
             "\n"
         );
         assert_eq!(line(Format::Json, &fragment()), expected);

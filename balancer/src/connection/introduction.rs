@@ -8,6 +8,7 @@ use crate::front::http1::Http1Front;
 use crate::outcome::Outcome;
 use crate::proxy;
 use crate::proxy_protocol::{self, BadHeader, Header, LARGEST};
+use crate::reason::Reason;
 use crate::timer::Timer;
 use crate::worker::Worker;
 
@@ -42,13 +43,13 @@ pub(super) async fn introduce(
             match client.place.as_mut().is_none_or(|place| place.count(peer)) {
                 true => Introduction::Made,
                 false => {
-                    refuse(worker, front, timer, client, Outcome::TooManyConnections, 503).await
+                    refuse(worker, front, timer, client, Outcome::TooManyConnections, None).await
                 }
             }
         }
         Err(Some(bad)) => {
-            tracing::debug!(reason = bad.word(), proxy = %client.peer, "connection refused");
-            refuse(worker, front, timer, client, Outcome::BadRequest, 400).await
+            let reason = Some(Reason::ProxyHeader(bad));
+            refuse(worker, front, timer, client, Outcome::BadRequest, reason).await
         }
         Err(None) => Introduction::Missed,
     }
@@ -60,12 +61,13 @@ async fn refuse(
     timer: &Timer,
     client: &Client,
     outcome: Outcome,
-    status: u16,
+    reason: Option<Reason>,
 ) -> Introduction {
     let mut exchange = worker.take_exchange();
     exchange.forget_head();
     begin(worker, &mut exchange, client);
-    proxy::turn_away(worker, front, &mut exchange, timer, outcome, status).await;
+    exchange.record.reason = reason;
+    proxy::turn_away(worker, front, &mut exchange, timer, outcome, outcome.status()).await;
     worker.give_back(exchange);
     Introduction::Refused
 }

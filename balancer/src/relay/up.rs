@@ -44,7 +44,7 @@ impl<F: Front> Relay<'_, F> {
                             self.take_in(&window)?;
                             self.push_up(cx, &mut window)?;
                         }
-                        Poll::Ready(Err(_)) => return Err(Broken::ClientBody),
+                        Poll::Ready(Err(fault)) => return Err(Broken::ClientBody(fault)),
                         Poll::Pending => {
                             self.send_head_alone(cx);
                             return Ok(());

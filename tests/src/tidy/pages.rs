@@ -56,6 +56,36 @@ pub fn outcomes(tree: &Tree, words: &[&str]) -> Vec<Problem> {
     missing.map(|word| format!("{OPERATIONS}: no row for the outcome `{word}`; add one")).collect()
 }
 
+/// Where the words for the `reason` of the access log are.
+const REASONS: [&str; 6] = [
+    "balancer/src/reason.rs",
+    "balancer/src/proxy_protocol.rs",
+    "balancer/src/http1/chunked.rs",
+    "balancer/src/http1/malformed.rs",
+    "policies/src/route/normal.rs",
+    "policies/src/route/normal/host.rs",
+];
+
+/// The page says of each reason what is wrong, and of nothing else.
+pub fn reasons(tree: &Tree) -> Vec<Problem> {
+    let sources = REASONS.iter().filter_map(|path| tree.file(path));
+    let lines = sources.flat_map(|file| file.text.lines());
+    let word = |line: &str| Some(line.split_once(" => \"")?.1.strip_suffix("\",")?.to_owned());
+    let in_source: BTreeSet<String> = lines.filter_map(word).collect();
+
+    let page = tree.file(OPERATIONS).map(|file| file.text.as_str()).unwrap_or_default();
+    let section = page.split("\n## ").find(|section| section.starts_with("Reasons\n"));
+    let rows = section.unwrap_or_default().lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    let on_page: BTreeSet<String> =
+        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+
+    let missing = in_source.difference(&on_page);
+    let missing = missing.map(|word| format!("{OPERATIONS}: no row for the reason `{word}`"));
+    let gone = on_page.difference(&in_source);
+    missing.chain(gone.map(|word| format!("{OPERATIONS}: no such reason as `{word}`"))).collect()
+}
+
 /// Decision records are numbered from 0001 without gap or double, and whole.
 pub fn decisions(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -170,6 +200,15 @@ mod tests {
     fn an_outcome_without_a_row_is_found() {
         let tree = Tree::of(&[(OPERATIONS, "`full`\n| `ok` | fine |\n")]);
         expect(&outcomes(&tree, &["ok", "full"]), &["no row for the outcome `full`"]);
+    }
+
+    #[test]
+    fn a_reason_without_a_row_and_a_row_without_a_reason_are_found() {
+        let source = "        A => \"a\",\n        B(_) => \"b\",\n        C => \"c\",\n";
+        let page =
+            "# A\n| `a` | |\n\n## Reasons\n\n| `b`, `d` | `e` |\n| `c` | |\n\n## Z\n| `a` | |\n";
+        let tree = Tree::of(&[(REASONS[0], source), (OPERATIONS, page)]);
+        expect(&reasons(&tree), &["no row for the reason `a`", "no such reason as `d`"]);
     }
 
     #[test]

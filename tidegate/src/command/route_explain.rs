@@ -1,16 +1,20 @@
 //! `tidegate route explain`: which route a request takes, and why the others do not.
 //!
-//! It asks the same table with the same normal form as the door does; nothing is sent anywhere.
+//! The bytes that such a request would have go the way of the door itself (`balancer::explain`):
+//! codec, normal forms, rules, table. Nothing is sent anywhere.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use balancer::config::{DoorConfig, ListenerConfig, RouteConfig};
+use balancer::config::{DoorConfig, ForwardedStyle, ListenerConfig, RouteConfig};
+use balancer::explain::{self, Explanation, Fate};
+use balancer::outcome::Outcome;
 use policies::backend::PoolIndex;
-use policies::route::normal::{self, Normal, PathRules};
-use policies::route::{Action, Fields, Location, Request, RouteTable, Target, Verdict};
+use policies::route::normal::PathRules;
+use policies::route::{Action, Target, Verdict};
 
 use super::{complain, end};
 use crate::cli::{ConfigFile, INVALID_CONFIG};
@@ -21,12 +25,12 @@ use crate::config::{self, Config};
 pub struct Args {
     /// For example GET
     pub method: String,
-    /// http://host/path?query, or /path?query with -H host:...
+    /// http://host/path?query, or the target as it is sent, with -H host:...
     pub url: String,
     /// A header, as `name: value`; may be given several times
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
-    /// Address of the client
+    /// Address that it comes from
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub client: IpAddr,
     /// Name of the listener it comes in by [default: the first that is open]
@@ -40,20 +44,13 @@ pub struct Args {
 /// Explains, and ends with 0; with 2 if the request cannot be written like that, with 78 if the
 /// configuration cannot be used.
 pub fn main(args: Args) -> ExitCode {
-    let asked = match Asked::new(&args) {
-        Ok(asked) => asked,
-        Err(why) => {
-            complain(&format!("error: {why}\n"));
-            return ExitCode::from(2);
-        }
-    };
-    let file = ConfigFile { file: None, config: args.config };
+    let file = ConfigFile { file: None, config: args.config.clone() };
     let loaded = config::load(file.path());
     let Some(config) = &loaded.config else {
         complain(&config::render_text(&loaded.problems));
         return ExitCode::from(INVALID_CONFIG);
     };
-    match explain(config, &asked) {
+    match explain(config, &args) {
         Ok(text) => end(&text, ExitCode::SUCCESS),
         Err(why) => {
             complain(&format!("error: {why}\n"));
@@ -62,185 +59,185 @@ pub fn main(args: Args) -> ExitCode {
     }
 }
 
-/// A request as it would arrive.
-struct Asked {
-    method: String,
-    /// As sent; the absolute form's wins over the `Host` field (RFC 9112 §3.2.2).
-    host: String,
-    path: String,
-    query: Option<String>,
-    headers: Headers,
-    client: IpAddr,
-    listener: Option<String>,
-}
-
-struct Headers(Vec<(String, String)>);
-
-impl Fields for Headers {
-    fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        self.0.iter().any(|(n, value)| n == name && test(value.as_bytes()))
-    }
-}
-
-impl Asked {
-    fn new(args: &Args) -> Result<Asked, String> {
-        let mut headers = Vec::new();
-        for header in &args.headers {
-            let Some((name, value)) = header.split_once(':') else {
-                return Err(format!("`{header}` is not a header; write `name: value`"));
-            };
-            headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
-        }
-        let rest = ["http://", "https://"].iter().find_map(|scheme| args.url.strip_prefix(scheme));
-        let (host, target) = match rest {
-            Some(rest) => {
-                let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-                (rest[..end].to_owned(), &rest[end..])
-            }
-            None => {
-                let host = headers.iter().find(|(name, _)| name == "host");
-                (host.map(|(_, value)| value.clone()).unwrap_or_default(), args.url.as_str())
-            }
+/// The head that these arguments describe, as it would arrive. A URL is sent as browsers do, its
+/// host in `Host`; beside a `Host` of its own it is sent whole, which is the absolute form. Anything
+/// else is the target as it stands.
+fn head(args: &Args) -> Result<Vec<u8>, String> {
+    let is_host = |name: &str| name.eq_ignore_ascii_case("host");
+    let mut lines = String::new();
+    let mut names_host = false;
+    for header in &args.headers {
+        let Some((name, _)) = header.split_once(':') else {
+            return Err(format!("`{header}` is not a header; write `name: value`"));
         };
+        names_host |= is_host(name);
+        lines += &format!("{header}\r\n");
+    }
+    let url = args.url.as_str();
+    let rest = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    let target = match rest {
         // A browser keeps what is behind `#` to itself.
-        let target = target.split('#').next().unwrap_or_default();
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query.to_owned())),
-            None => (target, None),
-        };
-        let path = if path.is_empty() { "/" } else { path };
-        if !path.starts_with('/') && path != "*" {
-            return Err(format!("`{}` is neither a URL nor a path; write `/{path}`", args.url));
+        Some(_) if names_host => before_fragment(url).to_owned(),
+        Some(rest) => {
+            let rest = before_fragment(rest);
+            let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            lines = format!("Host: {host}\r\n{lines}");
+            if target.starts_with('/') { target.to_owned() } else { format!("/{target}") }
         }
-        Ok(Asked {
-            method: args.method.clone(),
-            host,
-            path: path.to_owned(),
-            query,
-            headers: Headers(headers),
-            client: args.client,
-            listener: args.listener.clone(),
-        })
-    }
+        None => url.to_owned(),
+    };
+    Ok(format!("{} {target} HTTP/1.1\r\n{lines}\r\n", args.method).into_bytes())
 }
 
-fn explain(config: &Config, asked: &Asked) -> Result<String, String> {
-    let (name, listener) = listener(config, asked)?;
-    let rules = listener.map_or(PathRules::default(), |listener| listener.path_rules);
-    let mut path = Vec::new();
-    let path = match normal::path(asked.path.as_bytes(), rules, &mut path) {
-        Ok(Normal::Same) => asked.path.as_bytes().to_vec(),
-        Ok(Normal::Changed) => path,
-        Err(error) => return Ok(format!("400 before any route is asked: {error}\n")),
-    };
-    let mut host = Vec::new();
-    let host = match asked.host.as_str() {
-        "" => Vec::new(),
-        text => match normal::host(text.as_bytes(), &mut host) {
-            Ok(Normal::Same) => text.as_bytes().to_vec(),
-            Ok(Normal::Changed) => host,
-            Err(error) => return Ok(format!("400 before any route is asked: {error}\n")),
-        },
-    };
-    let request = Request {
-        listener: name,
-        method: asked.method.as_bytes(),
-        host: &host,
-        path: &path,
-        query: asked.query.as_deref().map(str::as_bytes),
-        client: asked.client,
-        fields: &asked.headers,
-    };
-    let mut text = format!(
-        "{} {} for {} from {} by listener `{name}`{}\n",
-        asked.method,
-        String::from_utf8_lossy(&path),
-        if host.is_empty() { "no host".into() } else { format!("host `{}`", asked_host(&host)) },
-        asked.client,
-        if listener.is_none() { " (not opened yet)" } else { "" },
-    );
-    if let Some(refusal) = listener.and_then(|l| before_routes(l, asked.client)) {
-        let _ = writeln!(text, "{refusal}");
+fn before_fragment(url: &str) -> &str {
+    url.split('#').next().unwrap_or_default()
+}
+
+fn explain(config: &Config, args: &Args) -> Result<String, String> {
+    let (listener, is_open) = listener(config, args.listener.as_deref())?;
+    let head = head(args)?;
+    let explained = explain::explain(&config.door, &listener, args.client, &head);
+    let explained = explained.map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    if let Fate::Refused { status, outcome, detail } = &explained.fate
+        && explained.route().is_none()
+        && let Some(why) = before_routes(*outcome, detail.as_deref())
+    {
+        let _ = writeln!(text, "{status} before any route is asked: {why}");
         return Ok(text);
     }
-    verdicts(&config.door.clone().with_maintenance(), &request, &mut text);
+    let (host, path) = explained.asked_for();
+    let _ = writeln!(
+        text,
+        "{} {path} for {} from {}{} by listener `{}`{}",
+        args.method,
+        if host.is_empty() { "no host".to_owned() } else { format!("host `{host}`") },
+        explained.client(),
+        if explained.client() == args.client { "" } else { ", whom a trusted proxy names," },
+        listener.name,
+        if is_open { "" } else { " (not opened yet)" },
+    );
+    verdicts(&config.door, &explained, &mut text);
+    conclude(&config.door, &listener, &explained, &mut text);
     Ok(text)
 }
 
-fn asked_host(host: &[u8]) -> String {
-    String::from_utf8_lossy(host).into_owned()
+/// Why the door refuses a request that has no client and no route yet.
+fn before_routes(outcome: Outcome, detail: Option<&str>) -> Option<&str> {
+    match outcome {
+        Outcome::MethodRefused => Some("CONNECT and TRACE are never passed on"),
+        _ => detail,
+    }
 }
 
-/// The listener to ask by: the one that is named, else one that routes, open or not.
-fn listener<'a>(
-    config: &'a Config,
-    asked: &'a Asked,
-) -> Result<(&'a str, Option<&'a ListenerConfig>), String> {
+/// The listener to ask by, and whether it is open: the one that is named, else one that routes.
+fn listener(config: &Config, name: Option<&str>) -> Result<(ListenerConfig, bool), String> {
     let open = &config.door.listeners;
     let closed = &config.closed_listeners;
-    if let Some(name) = &asked.listener {
-        if closed.contains(name) {
-            return Ok((name, None));
+    if let Some(name) = name {
+        if closed.iter().any(|closed| closed == name) {
+            return Ok((unopened(name), false));
         }
-        let Some(found) = open.iter().find(|listener| *listener.name == **name) else {
+        let Some(found) = open.iter().find(|listener| *listener.name == *name) else {
             let known = open.iter().map(|listener| &*listener.name);
             let known: Vec<&str> = known.chain(closed.iter().map(String::as_str)).collect();
             return Err(format!("there is no listener `{name}`; there are: {}", known.join(", ")));
         };
-        return Ok((name, Some(found)));
+        return Ok((found.clone(), true));
     }
     let routing = open.iter().find(|listener| listener.redirect_to_https.is_none());
     match (routing, closed.first(), open.first()) {
-        (Some(listener), _, _) | (None, None, Some(listener)) => {
-            Ok((&listener.name, Some(listener)))
-        }
-        (None, Some(name), _) => Ok((name, None)),
+        (Some(listener), _, _) | (None, None, Some(listener)) => Ok((listener.clone(), true)),
+        (None, Some(name), _) => Ok((unopened(name), false)),
         (None, None, None) => Err("the configuration has no listener".to_owned()),
     }
 }
 
-/// What the listener answers by itself.
-fn before_routes(listener: &ListenerConfig, client: IpAddr) -> Option<String> {
-    if !may(&listener.allow, &listener.deny, client) {
-        return Some(format!("403: listener `{}` does not let {client} in", listener.name));
+/// A listener that cannot be opened yet has no proven values: it is asked with the defaults.
+fn unopened(name: &str) -> ListenerConfig {
+    ListenerConfig {
+        name: name.into(),
+        bind: Vec::new(),
+        redirect_to_https: None,
+        max_connections: None,
+        max_connections_per_address: None,
+        max_header_size: 32 << 10,
+        max_fields: 100,
+        max_uri: 8 << 10,
+        max_body: None,
+        trusted_proxies: Vec::new(),
+        proxy_protocol: Vec::new(),
+        forwarded: ForwardedStyle::XForwarded,
+        path_rules: PathRules::default(),
+        request_head_timeout: Duration::ZERO,
+        idle_timeout: Duration::ZERO,
+        allow: Vec::new(),
+        deny: Vec::new(),
+        is_leaving: false,
     }
-    let port = listener.redirect_to_https?;
-    Some(format!("listener `{}` redirects everything to https on port {port}", listener.name))
 }
 
-fn may(allow: &[ipnet::IpNet], deny: &[ipnet::IpNet], client: IpAddr) -> bool {
-    let is_in = |list: &[ipnet::IpNet]| list.iter().any(|block| block.contains(&client));
-    !is_in(deny) && (allow.is_empty() || is_in(allow))
-}
-
-fn verdicts(door: &DoorConfig, request: &Request<'_, Headers>, text: &mut String) {
-    let table = RouteTable::new(door.routes.iter().map(|config| config.route.clone()).collect());
+/// One line for each route, where routes were asked.
+fn verdicts(door: &DoorConfig, explained: &Explanation, text: &mut String) {
     let width = door.routes.iter().map(|r| r.route.name.chars().count()).max().unwrap_or_default();
-    let mut winner = None;
-    for considered in table.explain(request) {
+    for considered in explained.considered() {
         let Some(config) = door.routes.get(considered.index) else { continue };
         let verdict = match considered.verdict {
-            Verdict::Won => {
-                winner = Some(config);
-                "WON".to_owned()
-            }
+            Verdict::Won => "WON".to_owned(),
             Verdict::Lost { why } => format!("lost: {why}"),
             Verdict::NotReached => "not reached".to_owned(),
         };
         let _ =
             writeln!(text, "{:>4}  {:<width$}  {verdict}", considered.index + 1, config.route.name);
     }
-    let conclusion = match winner {
-        None => "no route matches: 404".to_owned(),
-        Some(config) if !may(&config.allow, &config.deny, request.client) => {
-            format!("403: route `{}` does not let {} in", config.route.name, request.client)
-        }
-        Some(config) if config.in_maintenance => {
-            format!("503: route `{}` is in maintenance", config.route.name)
-        }
-        Some(config) => format!("route `{}` {}", config.route.name, outcome(door, config)),
+}
+
+/// What the door does, and what a backend gets of it.
+fn conclude(
+    door: &DoorConfig,
+    listener: &ListenerConfig,
+    explained: &Explanation,
+    text: &mut String,
+) {
+    let route = explained.route().and_then(|place| door.routes.get(place));
+    let who = match route {
+        Some(route) => format!("route `{}`", route.route.name),
+        None => format!("listener `{}`", listener.name),
     };
-    let _ = writeln!(text, "{conclusion}");
+    let said = match (&explained.fate, route) {
+        (Fate::Refused { outcome: Outcome::NoRoute, status, .. }, _) => {
+            format!("no route matches: {status}")
+        }
+        (Fate::Refused { outcome: Outcome::Forbidden, status, .. }, _) => {
+            format!("{status}: {who} does not let {} in", explained.client())
+        }
+        (Fate::Refused { outcome: Outcome::Maintenance, status, .. }, None) => {
+            format!(
+                "{status}: the maintenance switch of the site is on, and answers before any route"
+            )
+        }
+        (Fate::Refused { outcome: Outcome::Maintenance, status, .. }, Some(_)) => {
+            format!("{status}: {who} is in maintenance")
+        }
+        (Fate::Refused { outcome: Outcome::BodyTooLarge, status, .. }, _) => {
+            format!("{status}: the body is larger than {who} takes")
+        }
+        (Fate::Refused { status, outcome, detail }, _) => {
+            format!("{status}: {who} refuses it: {}", detail.as_deref().unwrap_or(outcome.word()))
+        }
+        (Fate::Options, _) => format!("{who} answers 200: an OPTIONS that may go no further"),
+        (Fate::Redirected { status, to }, _) => format!("{who} redirects with {status} to {to}"),
+        (Fate::Answered | Fate::Forwarded { .. }, route) => {
+            format!("{who} {}", route.map(|route| outcome(door, route)).unwrap_or_default())
+        }
+    };
+    let _ = writeln!(text, "{said}");
+    if let Fate::Forwarded { head, .. } = &explained.fate {
+        let _ = writeln!(text, "the backend gets, with `*` for what each request has of its own:");
+        for line in head {
+            let _ = writeln!(text, "    {line}");
+        }
+    }
 }
 
 fn outcome(door: &DoorConfig, config: &RouteConfig) -> String {
@@ -252,12 +249,8 @@ fn outcome(door: &DoorConfig, config: &RouteConfig) -> String {
                 arms.iter().map(|arm| format!("{}/{sum} to {}", arm.weight, pools(door, &arm.to)));
             format!("forwards {}", arms.collect::<Vec<_>>().join(", "))
         }
-        Action::Redirect { location: Location::Https { port }, status } => {
-            format!("redirects with {status} to https on port {port}")
-        }
-        Action::Redirect { location: Location::To(to), status } => {
-            format!("redirects with {status} to {to}")
-        }
+        // Where to depends on the request.
+        Action::Redirect { status, .. } => format!("redirects with {status}"),
         Action::Respond { status, body, .. } => {
             format!("answers {status} with {} bytes", body.len())
         }
@@ -293,27 +286,44 @@ mod tests {
     "#;
 
     #[track_caller]
-    fn check(url: &str, client: &str, expected: &str) {
+    fn check(url: &str, headers: &[&str], client: &str, expected: &str) {
         let loaded = config::parse("test.toml", CONFIG);
         let config = loaded.config.as_ref().unwrap();
         let args = Args {
             method: "GET".into(),
             url: url.into(),
-            headers: Vec::new(),
+            headers: headers.iter().map(|&header| header.to_owned()).collect(),
             client: client.parse().unwrap(),
             listener: None,
             config: None,
         };
-        let text = explain(config, &Asked::new(&args).unwrap()).unwrap();
-        assert_eq!(text.lines().last().unwrap(), expected, "{text}");
+        let text = explain(config, &args).unwrap();
+        assert!(text.lines().any(|line| line == expected), "{expected}:\n{text}");
     }
 
     #[test]
     fn the_conclusion_is_what_the_door_would_do() {
-        check("http://API.example:80/v1/x/../y", "127.0.0.1", "route `login` forwards to `app`");
-        check("http://a.example/", "127.0.0.1", "no route matches: 404");
-        check("/inside", "10.0.0.1", "route `inside` redirects with 308 to /outside");
-        check("/inside?x#y", "127.0.0.1", "403: route `inside` does not let 127.0.0.1 in");
-        check("/", "192.0.2.1", "403: listener `web` does not let 192.0.2.1 in");
+        let (here, login) = ("127.0.0.1", "route `login` forwards to `app`");
+        check("http://API.example:80/v1/x/../y", &[], here, login);
+        check("http://a.example/", &[], here, "no route matches: 404");
+        check("/inside", &["Host: a"], "10.0.0.1", "route `inside` redirects with 308 to /outside");
+        let no = "403: route `inside` does not let 127.0.0.1 in";
+        check("http://a/inside?x#y", &[], here, no);
+        check("/", &["Host: a"], "192.0.2.1", "403: listener `web` does not let 192.0.2.1 in");
+    }
+
+    #[test]
+    fn a_url_is_sent_as_browsers_do() {
+        let here = "127.0.0.1";
+        check("https://api.example/v1/a?b#c", &[], here, "    GET /v1/a?b HTTP/1.1");
+        check("http://api.example:81/v1/a", &[], here, "    host: api.example:81");
+        check(
+            "http://api.example?a",
+            &[],
+            here,
+            "GET / for host `api.example` from 127.0.0.1 by listener `web`",
+        );
+        let no = "400 before any route is asked: the target names another host than Host";
+        check("http://api.example/v1/a", &["host: other"], here, no);
     }
 }
