@@ -13,7 +13,7 @@ use policies::rng::Rng;
 use tests::door::one_pool;
 use tests::drill::{is_drill, rounds};
 use tests::wire::Wire;
-use tests::{CEILING, Meter, TestClient, TestDoor, within};
+use tests::{Answer, CEILING, Meter, TestBackend, TestClient, TestDoor, within};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -81,9 +81,73 @@ async fn no_crowd_exceeds_a_cap_and_everybody_is_served() {
             for (meter, cap) in meters.iter().zip(&caps) {
                 assert!(meter.of("").most as u64 <= *cap, "seed {seed}: {meter:?} of {caps:?}");
             }
-            let length = "tidegate_queue_length{pool=\"app\"}";
-            within(CEILING, async { while door.metric(length).await != 0.0 {} }).await;
+            within(CEILING, async { while door.metric(LENGTH).await != 0.0 {} }).await;
         }
+    }
+}
+
+const LENGTH: &str = "tidegate_queue_length{pool=\"app\"}";
+const SLOW_START: Duration = Duration::from_secs(2);
+
+/// From the first answer on a backend is warm by then, also where the door's own looks come late.
+const WARM: Duration = Duration::from_secs(3);
+
+/// A door whose only healthy backend is full and warm, clients in line, and a backend that joins.
+async fn before_one_joins(
+    workers: usize,
+    clients: usize,
+) -> (TestDoor, [TestBackend; 2], Vec<TestClient>) {
+    let red = TestBackend::start_with("red", Answer::text("red").held()).await;
+    let blue = TestBackend::start_with("blue", Answer::text("blue").held()).await;
+    blue.answer_probes("/healthz", 500);
+    let config = one_pool(&[&red, &blue], workers)
+        .replace("id = \"red\"", "max_concurrency = 1, id = \"red\"")
+        .replace("id = \"blue\"", "max_concurrency = 100, id = \"blue\"")
+        .replace("[pools.app]\n", "[pools.app]\nqueue = { max = 20000, time = \"2m\" }\n")
+        .replace("healthy_after = 1\n", "healthy_after = 1\nslow_start = \"2s\"\n");
+    let door = TestDoor::start(&(config + "timeouts = { first_byte = \"2m\" }\n" + METRICS)).await;
+    door.logged("backend_in_rotation pool=app backend=red").await;
+    let begun = Instant::now();
+    let mut waiting = Vec::new();
+    for _ in 0..=clients {
+        let mut client = door.client().await;
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        waiting.push(client);
+    }
+    within(LIMIT, async {
+        while door.metric(LENGTH).await != clients as f64 || begun.elapsed() < WARM {}
+    })
+    .await;
+    (door, [red, blue], waiting)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_waits_falls_on_a_backend_that_joins_no_faster_than_its_ramp() {
+    raise_limit();
+    let clients = rounds(300, 5_000);
+    for workers in WORKERS {
+        let (door, [_red, blue], _waiting) = before_one_joins(workers, clients).await;
+        // Before it can have joined, so it is never as old as this says.
+        let joins = Instant::now();
+        blue.answer_probes("/healthz", 200);
+        let mut steps = 0;
+        let mut before = 0;
+        while before < 100 {
+            let count = blue.request_count();
+            let age = joins.elapsed();
+            let share = age.as_secs_f64() / SLOW_START.as_secs_f64();
+            // A part of a place is a place, and nearly whole is whole.
+            let most = if share < 0.95 { (100.0 * share).ceil().max(1.0) } else { 100.0 };
+            assert!(count as f64 <= most, "{count} after {age:?}");
+            assert!(age < LIMIT, "{count} after {age:?}");
+            steps += usize::from(count > before);
+            before = count;
+            tokio::task::yield_now().await;
+        }
+        assert!(steps > 3, "all at once");
+        let length = (clients - 100) as f64;
+        within(CEILING, async { while door.metric(LENGTH).await != length {} }).await;
+        assert_eq!(blue.request_count(), 100, "its cap");
     }
 }
 

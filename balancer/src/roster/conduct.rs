@@ -37,7 +37,8 @@ pub(super) struct Conduct {
     counted: Option<Outcomes>,
     /// Checks that had passed when its ejection was over; the next one brings it back.
     asked: Option<u64>,
-    /// Since when it takes requests.
+    /// Since when it takes requests: since the first look that found it so. The look before that is
+    /// older than its beginning, and a ramp that began then would be ahead of what it says.
     since: Option<Duration>,
     /// Whether it was spared then.
     is_spared: bool,
@@ -66,15 +67,22 @@ impl Default for Conduct {
 impl Conduct {
     /// Takes note of whether it takes requests from now on. What it did before it was out says
     /// nothing about it.
-    pub(super) fn note(&mut self, takes: Takes, now: Duration) {
+    pub(super) fn note(&mut self, takes: Takes) {
         let before = std::mem::replace(&mut self.takes, takes);
         let begins = matches!(before, Takes::Nothing | Takes::Probes) && takes != before;
         if takes == Takes::Nothing {
             self.since = None;
         } else if begins {
             self.outlier.forget();
-            self.since = Some(now);
+            self.since = None;
             self.is_spared = takes == Takes::ItsShare;
+        }
+    }
+
+    /// It is looked at, now.
+    pub(super) fn look(&mut self, now: Duration) {
+        if self.is_eligible() {
+            self.since.get_or_insert(now);
         }
     }
 
@@ -85,13 +93,17 @@ impl Conduct {
 
     /// How long it has taken requests; `None` if it takes none.
     pub(super) fn age(&self, now: Duration) -> Option<Duration> {
-        let age = |since| if self.is_spared { now.saturating_sub(since) } else { Duration::MAX };
-        self.since.map(age)
+        let age = match self.since {
+            _ if !self.is_spared => Duration::MAX,
+            Some(since) => now.saturating_sub(since),
+            None => Duration::ZERO,
+        };
+        self.is_eligible().then_some(age)
     }
 
     /// Whether it takes requests.
     pub(super) fn is_eligible(&self) -> bool {
-        self.since.is_some()
+        self.takes != Takes::Nothing
     }
 
     /// What has happened since the last look. `None` at the first, and while it takes no

@@ -44,6 +44,7 @@ impl State {
     /// Looks at all pools: what has happened, and whether what is published has to change.
     pub(super) fn judge(&mut self, now: Duration, counted: &Counted<'_>) -> (Vec<Event>, bool) {
         self.now = now;
+        self.standings.values_mut().for_each(|standing| standing.conduct.look(now));
         let mut events = Vec::new();
         let config = Arc::clone(&self.config);
         for pool in &config.pools {

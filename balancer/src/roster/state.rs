@@ -272,7 +272,6 @@ impl State {
     }
 
     fn note_eligible(&mut self) {
-        let now = self.now;
         for (pool, members) in self.membership.pools() {
             let is_panicking = self.panics.get(pool).is_some_and(Panic::is_on);
             for member in members {
@@ -289,7 +288,7 @@ impl State {
                     (false, Phase::Closed) if is_panicking => Takes::All,
                     (false, Phase::Closed | Phase::HalfOpen) => Takes::Nothing,
                 };
-                standing.conduct.note(takes, now);
+                standing.conduct.note(takes);
                 if let Some(slot) = &standing.slot {
                     let is_unwell = standing.verdict == Verdict::Unhealthy;
                     slot.set_unwell(is_unwell && takes == Takes::Nothing);

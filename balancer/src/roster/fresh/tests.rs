@@ -40,9 +40,12 @@ fn pool(rule: Rule, cap: Option<u32>) -> DoorConfig {
 /// All are warm but `a`, which joins at an hour.
 fn joining(config: DoorConfig) -> Roster {
     let roster = healthy(config);
+    at(&roster, 0);
     roster.report(report("app/a", FRESH, Verdict::Unhealthy));
     at(&roster, 3_600_000);
     roster.report(report("app/a", FRESH, Verdict::Healthy));
+    // It begins with the next look.
+    at(&roster, 3_600_000);
     roster
 }
 
@@ -141,6 +144,22 @@ fn without_a_cap_it_is_measured_against_the_busiest_by_every_rule() {
         at(&roster, 3_610_000);
         assert_eq!(fresh(&roster.snapshot()).1.max_concurrency(), u32::MAX, "{rule:?}");
     }
+}
+
+#[test]
+fn a_ramp_begins_with_the_look_that_finds_it_and_is_never_ahead() {
+    let roster = healthy(pool(Rule::LeastRequests, Some(100)));
+    at(&roster, 0);
+    roster.report(report("app/a", FRESH, Verdict::Unhealthy));
+    at(&roster, 3_600_000);
+    // A look is late, and in between the backend joins.
+    roster.report(report("app/a", FRESH, Verdict::Healthy));
+    let cap = || fresh(&roster.snapshot()).1.max_concurrency();
+    assert_eq!(cap(), 1);
+    at(&roster, 3_601_000);
+    assert_eq!(cap(), 1, "it has just been found");
+    at(&roster, 3_602_000);
+    assert_eq!(cap(), 10);
 }
 
 #[test]
