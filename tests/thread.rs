@@ -113,6 +113,28 @@ async fn load_is_followed_by_instances_up_and_down() {
 }
 
 #[tokio::test]
+async fn instances_serve_on_while_the_door_hands_over_and_its_successor_looks_after_them() {
+    let text = config("127.60.79.0/28", 4).replace("ceiling", "floor = 1\nceiling")
+        + "[admin]\nunix = \"admin.sock\"\n";
+    let thread = Thread(TestDoor::start(&text).await);
+    thread.0.logged_in(PATIENCE, "instance_serves", 1).await;
+    let successor = Thread(thread.0.launch_successor().ready().await);
+    // At once, and not when its provider has listed it and a check has passed.
+    let (_, out, err) = successor.0.ask(&["backends", "--json"]).await;
+    let backend: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out} {err}"));
+    assert_eq!((&backend["state"], &backend["is_written"]), (&"serving".into(), &false.into()));
+    let load =
+        Load::start_at(successor.0.addr("web"), "/slow?ms=50", 7, Manner::Kept, Duration::ZERO);
+    successor.0.logged_in(PATIENCE, "instance_serves", 1).await;
+    load.goes_on(100).await;
+    assert_eq!(load.stop().await.1, Vec::<String>::new());
+    // Those of the predecessor are in its book: all but one go, and none twice.
+    let output = || successor.0.output();
+    successor.0.logged_in(PATIENCE, "instance_gone", 1).await;
+    assert!(!output().contains("instance_lost"), "{}", output());
+}
+
+#[tokio::test]
 async fn the_thread_ends_with_one_message_and_with_figures_in_the_cloud() {
     let cloud = TestCloud::start();
     let topic = cloud.topic("people").await;

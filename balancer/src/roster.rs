@@ -58,7 +58,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use hand_over::Known;
+pub use hand_over::{Changed, Known, Settings, Switch};
 pub use judge::EJECTIONS_TOTAL;
 use judge::{Counted, Event};
 pub use maintenance::Maintenance;
@@ -221,7 +221,7 @@ impl Roster {
     }
 
     /// An operator holds the breaker of a backend open or closed whatever is counted, or, with
-    /// `None`, lets it go. Also where none is configured. A restart forgets it.
+    /// `None`, lets it go. Also where none is configured. A restart forgets it, a hand-over does not.
     pub fn hold_breaker(
         &self,
         key: &BackendKey,
@@ -234,26 +234,6 @@ impl Roster {
         drop(state);
         turned.iter().for_each(|turned| turned.tell(key, order));
         Ok(())
-    }
-
-    /// What is known of all backends, for a successor.
-    pub fn known(&self) -> Vec<Known> {
-        let mut known = Vec::new();
-        for (pool, members) in self.pools() {
-            for member in members.iter().filter(|member| !member.is_leaving) {
-                let backend = member.backend.id.clone();
-                known.push(Known::of(BackendKey { pool: pool.clone(), backend }, member));
-            }
-        }
-        known
-    }
-
-    /// Believes what a predecessor knew. To be called before the door serves, and before its
-    /// backends are checked.
-    pub fn believe(&self, known: &[Known]) {
-        let mut state = self.lock();
-        state.believe(known);
-        self.publish(&mut state);
     }
 
     /// Whom the health monitor is to check.

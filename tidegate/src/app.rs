@@ -198,7 +198,10 @@ impl App {
         let source = log.as_ref().map(|log| Arc::clone(&log.source));
         match open(config.door, &addresses, source, capacity, predecessor.as_mut()).await {
             Ok(opened) => {
-                let known = predecessor.as_ref().map(Predecessor::known).unwrap_or_default();
+                let from = predecessor.as_ref();
+                let known = from.map(|it| it.known(&config.scalers)).unwrap_or_default();
+                let switches = from.map(Predecessor::switches).unwrap_or_default();
+                opened.door.roster().believe(&known, switches);
                 let mut app = App::around(opened, prepared, log, origin, events, &known);
                 match predecessor {
                     Some(predecessor) => app.succeed(predecessor, &known).await?,
@@ -237,7 +240,6 @@ impl App {
         let is_stopping = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&telemetry).run());
-        door.roster().believe(known);
         let monitor = watch_backends(door.roster(), snapshot.config.seed, known, &mut tasks);
         let mut scaling = JoinSet::new();
         telemetry.set_scalers(scalers.run(door.roster(), &telemetry, &mut scaling));

@@ -25,10 +25,11 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use balancer::roster::Known;
+use balancer::roster::{Changed, Known, Settings};
 use balancer::sockets::{PER_MESSAGE, Part, pass, receive};
 use bytes::Bytes;
-use policies::backend::{Address, BackendId, BackendKey, PoolName};
+use policies::backend::{Address, Backend, BackendId, BackendKey, Origin, PoolName};
+use policies::breaker::Phase;
 use policies::health::Verdict;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,10 @@ pub struct State {
     pub backends: Vec<BackendState>,
     /// Keys of sticky cookies that are random: name of the route, and the key.
     pub sticky_keys: Vec<(String, Vec<u8>)>,
+    /// Maintenance that is otherwise than written: of the site (`None`) and of routes. This and all
+    /// else that has a default is not said by older programs.
+    #[serde(default)]
+    pub switches: Vec<(Option<String>, bool)>,
 }
 
 /// The sockets of one address.
@@ -103,6 +108,27 @@ pub struct BackendState {
     is_healthy: Option<bool>,
     reason: Option<String>,
     is_drained: bool,
+    #[serde(default)]
+    joined: Option<JoinedState>,
+    /// In the file, and what holds.
+    #[serde(default)]
+    changed: Option<(SettingsState, SettingsState)>,
+    #[serde(default)]
+    is_held_open: Option<bool>,
+}
+
+/// The rest of a backend that no file names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct JoinedState {
+    settings: SettingsState,
+    zone: Option<String>,
+    is_cloud: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct SettingsState {
+    weight: u32,
+    max_concurrency: Option<u32>,
 }
 
 /// The successor could take over now.
@@ -262,16 +288,33 @@ impl From<Known> for BackendState {
             },
             reason: known.reason,
             is_drained: known.is_drained,
+            joined: known.joined.map(|backend| JoinedState {
+                settings: Settings::of(&backend).into(),
+                zone: backend.zone.map(|zone| zone.to_string()),
+                is_cloud: backend.origin == Origin::Cloud,
+            }),
+            changed: known.changed.map(|Changed { from, to }| (from.into(), to.into())),
+            is_held_open: known.held.map(|phase| phase == Phase::Open),
         }
     }
 }
 
 impl From<BackendState> for Known {
     fn from(state: BackendState) -> Known {
-        let (pool, backend) = (PoolName(state.pool.into()), BackendId(state.id.into()));
+        let (pool, id) = (PoolName(state.pool.into()), BackendId(state.id.into()));
+        let written = address(&state.written);
+        let joined = state.joined.map(|joined| Backend {
+            id: id.clone(),
+            address: written.clone(),
+            weight: joined.settings.weight,
+            max_concurrency: joined.settings.max_concurrency,
+            zone: joined.zone.map(Into::into),
+            origin: if joined.is_cloud { Origin::Cloud } else { Origin::OnPrem },
+        });
+        let held = |is_open| if is_open { Phase::Open } else { Phase::Closed };
         Known {
-            key: BackendKey { pool, backend },
-            written: address(&state.written),
+            key: BackendKey { pool, backend: id },
+            written,
             address: state.address,
             verdict: match state.is_healthy {
                 None => Verdict::Unknown,
@@ -280,7 +323,24 @@ impl From<BackendState> for Known {
             },
             reason: state.reason,
             is_drained: state.is_drained,
+            joined,
+            changed: state.changed.map(|(from, to)| Changed { from: from.into(), to: to.into() }),
+            held: state.is_held_open.map(held),
         }
+    }
+}
+
+impl From<Settings> for SettingsState {
+    fn from(settings: Settings) -> SettingsState {
+        let Settings { weight, max_concurrency } = settings;
+        SettingsState { weight, max_concurrency }
+    }
+}
+
+impl From<SettingsState> for Settings {
+    fn from(state: SettingsState) -> Settings {
+        let SettingsState { weight, max_concurrency } = state;
+        Settings { weight, max_concurrency }
     }
 }
 
@@ -333,6 +393,21 @@ mod tests {
         }
     }
 
+    fn settings(weight: u32) -> Settings {
+        Settings { weight, max_concurrency: Some(weight) }
+    }
+
+    #[test]
+    fn an_older_program_says_less() {
+        let text = r#"{"pool":"p","id":"b","written":"10.0.0.1:80","address":null,
+            "is_healthy":true,"reason":null,"is_drained":false}"#;
+        let known = Known::from(serde_json::from_str::<BackendState>(text).unwrap());
+        assert_eq!((known.joined, known.changed, known.held), (None, None, None));
+        let text = r#"{"pid":1,"version":"0","sockets":[],"admin":{"unix":null,"loopback":null,
+            "metrics":null},"backends":[],"sticky_keys":[]}"#;
+        assert!(serde_json::from_str::<State>(text).unwrap().switches.is_empty());
+    }
+
     #[test]
     fn a_backend_is_known_as_before_after_it_was_written_and_read() {
         for (written, verdict) in [
@@ -347,6 +422,16 @@ mod tests {
                 verdict,
                 reason: Some("why".into()),
                 is_drained: true,
+                joined: Some(Backend {
+                    id: BackendId("b".into()),
+                    address: address(written),
+                    weight: 3,
+                    max_concurrency: Some(4),
+                    zone: Some("z".into()),
+                    origin: Origin::OnPrem,
+                }),
+                changed: Some(Changed { from: settings(1), to: settings(2) }),
+                held: Some(Phase::Open),
             };
             assert_eq!(known.written.to_string(), written);
             assert_eq!(Known::from(BackendState::from(known.clone())), known);

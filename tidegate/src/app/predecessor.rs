@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use balancer::Stage;
 use balancer::config::DoorConfig;
-use balancer::roster::Known;
+use balancer::roster::{Known, Switch};
 use balancer::sockets::{Part, Sockets};
-use policies::backend::BackendKey;
+use policies::backend::{BackendKey, Origin, PoolName};
 use policies::health::Verdict;
+use scaler::controller::Mode;
 
 use super::{App, StartError};
 use crate::admin::Inherited;
 use crate::command::ask::Socket;
+use crate::config::ScalerConfig;
 use crate::hand_over::{
     AdminState, Go, Hello, Left, Line, Open, PATH, PROMPT, PROTOCOL, Ready, State,
 };
@@ -81,9 +83,27 @@ impl Predecessor {
         }
     }
 
-    /// What it knows of its backends.
-    pub(super) fn known(&self) -> Vec<Known> {
-        self.state.backends.iter().cloned().map(Known::from).collect()
+    /// What it knows of its backends. Of those that it has launched only the ones that take
+    /// requests, of pools that are `scaled` here too: then they are looked after, and no request
+    /// has to wait until their provider has listed them.
+    pub(super) fn known(&self, scaled: &[ScalerConfig]) -> Vec<Known> {
+        let is_scaled = |pool: &PoolName| {
+            scaled.iter().any(|scaler| scaler.pool == *pool && scaler.mode == Mode::Act)
+        };
+        let is_looked_after = |known: &Known| match &known.joined {
+            Some(backend) if backend.origin == Origin::Cloud => {
+                is_scaled(&known.key.pool) && known.verdict == Verdict::Healthy && !known.is_drained
+            }
+            _ => true,
+        };
+        let known = self.state.backends.iter().cloned().map(Known::from);
+        known.filter(is_looked_after).collect()
+    }
+
+    /// Maintenance that an operator began or ended.
+    pub(super) fn switches(&self) -> Vec<Switch> {
+        let switches = self.state.switches.iter();
+        switches.map(|(route, is_on)| (route.as_deref().map(Arc::from), *is_on)).collect()
     }
 
     pub(super) fn sockets(&self) -> &Sockets {

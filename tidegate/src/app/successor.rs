@@ -4,8 +4,11 @@
 //! connection and nothing else.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use balancer::roster::Known;
 
 use super::App;
 use crate::hand_over::{Go, Hello, Left, Line, Open, PROMPT, Ready, State};
@@ -30,21 +33,30 @@ impl App {
     /// It has gone, or takes too long. Nothing has changed here.
     pub async fn prepare(&self, mut line: Line) -> io::Result<Successor> {
         let hello: Hello = line.hear(PROMPT).await?;
+        let word = |route: &Option<Arc<str>>| route.as_deref().map(str::to_owned);
         let (admin, for_operators) = self.admin.parts();
         let sockets = self.door.sockets();
+        let (known, switches) = (self.roster().known(), self.roster().switches());
+        let ordered = |known: &[Known]| known.iter().filter_map(Known::ordered).collect::<Vec<_>>();
+        let before = ordered(&known);
         let state = State {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             sockets: sockets.parts().into_iter().map(Into::into).collect(),
             admin,
-            backends: self.roster().known().into_iter().map(Into::into).collect(),
+            backends: known.into_iter().map(Into::into).collect(),
             sticky_keys: self.random_keys(),
+            switches: switches.iter().map(|(route, is_on)| (word(route), *is_on)).collect(),
         };
         line.say(&state).await?;
         let mut descriptors = sockets.descriptors();
         descriptors.extend(for_operators);
         line.pass(&descriptors).await?;
         line.hear::<Ready>(PREPARE).await?;
+        // It knows nothing of what was ordered since, and nobody would tell it.
+        if ordered(&self.roster().known()) != before || self.roster().switches() != switches {
+            return Err(io::Error::other("an operator changed something meanwhile; repeat it"));
+        }
         line.say(&Go {}).await?;
         let open: Open = line.hear(PROMPT).await?;
         Ok(Successor { hello, line, open })
