@@ -6,7 +6,7 @@ KIT    := --manifest-path tests/bench/kit/Cargo.toml
 RATES  := tiny,log,workers,16k,1m,churn,rate
 
 .PHONY: help build check test demo bench bench-quick gates memory flat reloads hand-overs failover \
-	pressure hostile soak fuzz drills kit
+	pressure hostile saturation soak fuzz drills kit
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,10 +46,10 @@ flat: build ## ten minutes of load that nobody scrapes: the memory stays as it i
 
 # Drills want a machine to themselves for minutes, so CI does not run them. Streaming is the first;
 # drills that kill and upgrade a door under load join it as the door learns to survive them.
-drills: memory flat reloads hand-overs failover pressure hostile ## what is proved only under load
+drills: memory flat reloads hand-overs failover pressure hostile saturation ## what is proved only under load
 
 reloads: ## a hundred reloads and twenty changes of `workers` under load
-	TIDEGATE_DRILL=1 $(CARGO) test --locked -p tests --test reload
+	TIDEGATE_DRILL=1 $(CARGO) test --locked --release -p tests --test reload -- --nocapture
 
 hand-overs: ## twenty hand-overs of the program under new connections
 	TIDEGATE_DRILL=1 $(CARGO) test --locked --release -p tests --test hand_over -- --nocapture
@@ -58,10 +58,13 @@ failover: ## backends that die, hang, restart and close their connections, under
 	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test failover -- --nocapture
 
 pressure: ## ten thousand clients at once against caps of every size
-	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test pressure
+	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test pressure -- --nocapture
 
 hostile: ## thousands of clients that mean no good, and 10 GiB each way
-	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test hostile -- --test-threads=1
+	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test hostile -- --test-threads=1 --nocapture
+
+saturation: ## a minute without processor time to spare, and no verdict changes
+	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test saturation -- --nocapture
 
 # Half an hour, so it is not one of the drills.
 soak: ## half an hour (TIDEGATE_SOAK_MINUTES) of load while backends die and come

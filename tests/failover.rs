@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tests::drill::cable::{Cable, Place, alone};
-use tests::drill::{Process, configuration, is_drill, rounds};
+use tests::drill::{Process, configuration, is_drill, rounds, tell};
 use tests::mixed::{Account, Failure, Mixed, Rhythm};
 use tests::{CEILING, TestDoor, within};
 use tokio::sync::Mutex;
@@ -350,9 +350,4 @@ async fn a_backend_that_is_cut_off_without_a_word_costs_nothing() {
     let (begins, ends) = (&|_: &mut Process| cable.cut(), &|_: &mut Process| cable.mend());
     let trouble = Trouble { begins, ends, told: OUT, limit: Duration::from_secs(3) };
     outlives(trouble, &door, &mut backends).await;
-}
-
-#[expect(clippy::print_stderr, reason = "the figures of a drill, and what it left out")]
-fn tell(text: &str) {
-    eprintln!("{text}");
 }

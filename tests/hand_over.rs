@@ -17,14 +17,10 @@ use serde_json::Value;
 use tests::backend::EVENT;
 use tests::crowd::plain;
 use tests::door::{TestFolder, binary};
+use tests::drill::{is_drill, rounds, tell};
 use tests::load::{Load, Manner, plain_backend};
 use tests::{Answer, CEILING, DeafBackend, End, TestBackend, TestClient, TestDoor, within};
 use tokio::net::TcpStream;
-
-/// Rounds of a short form, and of a drill.
-fn rounds(short: usize, drill: usize) -> usize {
-    if std::env::var_os("TIDEGATE_DRILL").is_some() { drill } else { short }
-}
 
 /// A door with these listeners in front of these backends.
 fn config(workers: usize, listeners: &[(&str, &str)], backends: &[(&str, SocketAddr)]) -> String {
@@ -109,6 +105,8 @@ async fn hand_overs_under_load_cost_no_connection() {
     let (answered, failures) = fresh.stop().await;
     let rate = answered as f64 / took.as_secs_f64();
     tell(&format!("{count} hand-overs under {rate:.0} new connections/s, {answered} in all"));
+    // On a machine that does nothing else.
+    assert!(rate >= 2_000.0 || !is_drill(), "{rate:.0} new connections/s are no load");
     none_failed((answered, failures), count * each);
     none_failed(kept.stop().await, count * 20);
     // Nothing holds the old ones once their clients have gone.
@@ -117,11 +115,6 @@ async fn hand_overs_under_load_cost_no_connection() {
     }
     assert!(running.folder().join("admin.sock").exists());
     assert!(running.stop().await.success());
-}
-
-#[expect(clippy::print_stderr, reason = "the figures of a drill")]
-fn tell(text: &str) {
-    eprintln!("{text}");
 }
 
 #[tokio::test]

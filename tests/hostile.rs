@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tests::door::{binary, one_pool};
+use tests::drill::{is_drill, rounds, tell};
 use tests::load::plain_backend;
 use tests::{Answer, CEILING, End, TestBackend, TestClient, TestDoor, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,16 +18,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-
-/// Whether this is a drill.
-fn is_drill() -> bool {
-    std::env::var_os("TIDEGATE_DRILL").is_some()
-}
-
-/// How many of something, in a short form and in a drill.
-fn many(short: usize, drill: usize) -> usize {
-    if is_drill() { drill } else { short }
-}
 
 /// `one_pool` with checks that bear with a test that keeps the machine busy.
 fn patient(backends: &[&TestBackend], workers: usize) -> String {
@@ -95,7 +86,7 @@ async fn slowest_of(door: &TestDoor, count: usize) -> Duration {
 /// A good client is served while others are there, as quickly as a busy machine allows; in a drill
 /// no slower than twice what it was at rest.
 async fn is_unharmed(door: &TestDoor, at_rest: Duration) {
-    let now = slowest_of(door, many(100, 2_000)).await;
+    let now = slowest_of(door, rounds(100, 2_000)).await;
     let limit = if is_drill() { (at_rest * 2).max(Duration::from_millis(2)) } else { CEILING };
     assert!(now <= limit, "{now:?}, at rest it was {at_rest:?}");
 }
@@ -116,9 +107,9 @@ async fn slow_heads_are_told_so_and_cost_the_others_nothing() {
     for workers in [1, 4] {
         let red = TestBackend::start("red").await;
         let door = door(&red, workers, "timeouts = { request_headers = \"3s\" }", "").await;
-        let at_rest = slowest_of(&door, many(100, 2_000)).await;
+        let at_rest = slowest_of(&door, rounds(100, 2_000)).await;
         let before = descriptors(&door);
-        let slow = crowd(&door, many(100, 2_000), b"GET / HTTP/1.1\r\nHost: x\r\nX: ").await;
+        let slow = crowd(&door, rounds(100, 2_000), b"GET / HTTP/1.1\r\nHost: x\r\nX: ").await;
         is_unharmed(&door, at_rest).await;
         for mut client in slow {
             assert_eq!(client.read_response().await.status, 408);
@@ -134,9 +125,9 @@ async fn slow_bodies_end_and_cost_the_others_nothing() {
     for workers in [1, 4] {
         let red = TestBackend::start("red").await;
         let door = door(&red, workers, "", "timeouts = { idle_stream = \"3s\" }").await;
-        let at_rest = slowest_of(&door, many(100, 2_000)).await;
+        let at_rest = slowest_of(&door, rounds(100, 2_000)).await;
         let begin = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n0123456789";
-        let slow = crowd(&door, many(50, 500), begin).await;
+        let slow = crowd(&door, rounds(50, 500), begin).await;
         is_unharmed(&door, at_rest).await;
         for mut client in slow {
             // Told so, and visibly not served.
@@ -159,10 +150,10 @@ async fn clients_that_do_not_read_are_left_and_free_their_backend() {
         let at_rest = slowest_of(&door, 100).await;
         let before = descriptors(&door);
         let big = b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n";
-        let deaf = crowd(&door, many(20, 200), big).await;
+        let deaf = crowd(&door, rounds(20, 200), big).await;
         is_unharmed(&door, at_rest).await;
         // Counted when it ends, however it ends.
-        let all = 100 + many(100, 2_000) + deaf.len();
+        let all = 100 + rounds(100, 2_000) + deaf.len();
         within(CEILING * 4, async { while finished(&door).await < all as f64 {} }).await;
         settles("deaf clients are left", CEILING * 4, || descriptors(&door) <= before + workers)
             .await;
@@ -175,10 +166,10 @@ async fn clients_that_do_not_read_are_left_and_free_their_backend() {
 
 #[tokio::test]
 async fn thousands_that_say_nothing_are_cheap() {
-    let count = many(1_000, 9_000);
+    let count = rounds(1_000, 9_000);
     let red = TestBackend::start("red").await;
     let door = door(&red, 1, "timeouts = { idle = \"10m\" }", "").await;
-    let at_rest = slowest_of(&door, many(100, 2_000)).await;
+    let at_rest = slowest_of(&door, rounds(100, 2_000)).await;
     let before = descriptors(&door);
     // What grows in steps has grown once.
     drop(idle(&door, count).await);
@@ -186,8 +177,10 @@ async fn thousands_that_say_nothing_are_cheap() {
     let memory = own_memory(&door);
     let mut idle = idle(&door, count).await;
     let each = (own_memory(&door).saturating_sub(memory) << 10) / count as u64;
-    // 1.6 KiB is for the shipped program (`make gates`); this one is not optimised.
-    assert!(each <= 4 << 10, "{each} bytes for each");
+    tell(&format!("{count} idle connections: {each} bytes for each"));
+    // 1.6 KiB is for the shipped program; one that is not optimised needs more.
+    let most = if cfg!(debug_assertions) { 4 << 10 } else { (16 << 10) / 10 };
+    assert!(each <= most, "{each} bytes for each");
     is_unharmed(&door, at_rest).await;
     for client in &mut idle {
         ask(client).await;
@@ -255,7 +248,7 @@ async fn nothing_is_left_of_clients_that_leave_in_the_middle() {
             b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n0123456789",
             b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n",
         ] {
-            for client in crowd(&door, many(50, 2_000), begin).await {
+            for client in crowd(&door, rounds(50, 2_000), begin).await {
                 client.reset();
             }
         }
@@ -280,7 +273,7 @@ async fn a_door_out_of_descriptors_lives_and_recovers_at_once() {
         door.logged("backend_in_rotation").await;
         let mut inside = door.client().await;
         assert_eq!(inside.get("/").await.status, 200);
-        for _ in 0..many(2, 20) {
+        for _ in 0..rounds(2, 20) {
             let mut crowd = JoinSet::new();
             let addr = door.addr("web");
             for _ in 0..700 {

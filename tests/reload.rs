@@ -6,21 +6,17 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tests::backend::EVENT;
 use tests::crowd::plain;
+use tests::drill::{is_drill, rounds, tell};
 use tests::load::{Load, Manner, plain_backend};
 use tests::{Answer, CEILING, End, TestBackend, TestClient, TestDoor, within};
 use tokio::net::TcpStream;
 
 const WORKERS: [usize; 2] = [1, 4];
-
-/// Rounds of a short form, and of a drill.
-fn rounds(short: usize, drill: usize) -> usize {
-    if std::env::var_os("TIDEGATE_DRILL").is_some() { drill } else { short }
-}
 
 /// Where a door listens that is not there yet: free a moment ago, and nobody else looks for ports
 /// so low above the ephemeral ones.
@@ -352,12 +348,17 @@ async fn the_number_of_workers_changes_without_a_refused_connection() {
     let fresh = Load::start(addr, 8, Manner::Fresh, Duration::ZERO);
     let kept = Load::start(addr, 8, Manner::Kept, Duration::from_millis(20));
     let threads = || fs::read_dir(format!("/proc/{}/task", door.pid())).unwrap().count();
+    let begun = Instant::now();
     for workers in [4, 1, 3, 2, 4, 1].into_iter().cycle().take(rounds(6, 20)) {
         let setup = Setup { workers, listeners: &listeners, backends: &backends, more: ALL };
         reload(&door, &setup.text()).await;
         fresh.goes_on(rounds(60, 2_000)).await;
         kept.goes_on(20).await;
     }
+    let rate = fresh.answered() as f64 / begun.elapsed().as_secs_f64();
+    tell(&format!("changes of `workers` under {rate:.0} new connections/s"));
+    // On a machine that does nothing else.
+    assert!(rate >= 2_000.0 || !is_drill(), "{rate:.0} new connections/s are no load");
     none_failed(fresh.stop().await, rounds(360, 40_000));
     none_failed(kept.stop().await, 120);
     let setup = Setup { workers: 1, listeners: &listeners, backends: &backends, more: ALL };

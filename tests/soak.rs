@@ -7,7 +7,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use tests::drill::{Process, configuration, is_drill, rounds};
+use tests::drill::{Process, configuration, is_drill, rounds, tell};
 use tests::mixed::{Failure, Mixed, Rhythm};
 use tests::{CEILING, TestDoor, within};
 
@@ -114,9 +114,4 @@ async fn a_soak_loses_nothing_and_leaves_nothing_behind() {
     })
     .await;
     assert!(door.stop().await.success());
-}
-
-#[expect(clippy::print_stderr, reason = "the figures of a drill")]
-fn tell(text: &str) {
-    eprintln!("{text}");
 }

@@ -29,6 +29,12 @@ pub fn rounds(short: usize, drill: usize) -> usize {
     if is_drill() { drill } else { short }
 }
 
+/// Says a figure of a drill, or what it left out.
+#[expect(clippy::print_stderr, reason = "the figures of a drill, and what it left out")]
+pub fn tell(text: &str) {
+    eprintln!("{text}");
+}
+
 /// What a backend has told.
 #[derive(Debug, Default)]
 struct Told {
