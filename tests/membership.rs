@@ -304,3 +304,42 @@ async fn the_command_line_does_what_the_interface_does() {
     assert_eq!((code, &*text), (1, "error: no backend `app/blue`; pool `app` has `red`\n"));
     assert_eq!(run(&["drain", "blue"]).await.0, 2);
 }
+
+#[tokio::test]
+async fn the_connections_of_a_backend_that_left_close_while_an_older_stream_runs() {
+    for workers in WORKERS {
+        let (red, blue) = (TestBackend::start("red").await, TestBackend::start("blue").await);
+        let config = one_pool(&[&red, &blue], workers)
+            .replace("[pools.app]\n", "[pools.app]\nupstream = { idle = \"1h\" }\n");
+        let (door, operator) = Operator::of(&config, &[&red, &blue]).await;
+        // The stream holds the world of its beginning, and both have an idle connection.
+        let mut stream = door.client().await;
+        red.answer(Answer::upgrade("websocket"));
+        blue.answer(Answer::upgrade("websocket"));
+        let upgrade =
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        assert_eq!(stream.request(upgrade).await.status, 101);
+        let (stays, leaves) = if red.request_count() == 1 { (&red, &blue) } else { (&blue, &red) };
+        stays.answer(Answer::text("ok"));
+        leaves.answer(Answer::text("ok"));
+        for _ in 0..8 * workers {
+            door.client().await.get("/").await;
+        }
+        let connections = leaves.connection_count();
+        assert!(leaves.request_count() > 0);
+        let (status, _) = operator.ask("POST", &format!("{}/drain", path_of(leaves)), "").await;
+        assert!(status < 300, "{status}");
+        operator.until(&path_of(leaves), is("drained")).await;
+        let (status, _) = operator.ask("DELETE", &path_of(leaves), "").await;
+        assert!(status < 300, "{status}");
+        // Each worker learns of it with its next request.
+        for _ in 0..8 * workers {
+            assert_eq!(door.client().await.get("/").await.text(), "ok");
+        }
+        for connection in 0..connections {
+            leaves.closed(connection).await;
+        }
+        stream.send("ping").await;
+        assert_eq!(stream.read_exact(4).await, b"ping");
+    }
+}

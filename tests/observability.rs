@@ -319,3 +319,32 @@ async fn memory_does_not_depend_on_being_scraped() {
     let grown = resident(&door).saturating_sub(before);
     assert!(grown < 2_048, "{grown} KiB more than the {before} KiB before");
 }
+
+#[tokio::test]
+async fn what_a_request_waits_for_others_is_not_the_time_of_the_backend() {
+    for workers in WORKERS {
+        let red = TestBackend::start_with("red", Answer::text("red").held()).await;
+        let config = one_pool(&[&red], workers)
+            .replace("[pools.app]\n", "[pools.app]\nmax_concurrency = 1\n");
+        let door = TestDoor::checked(&(config + METRICS), &[&red]).await;
+        let (mut first, mut second) = (door.client().await, door.client().await);
+        let begun = std::time::Instant::now();
+        first.send(plain(0)).await;
+        red.received(1).await;
+        second.send(plain(1)).await;
+        within(CEILING, async {
+            while door.metric("tidegate_queue_length{pool=\"app\"}").await == 0.0
+                || begun.elapsed().as_millis() < 300
+            {}
+        })
+        .await;
+        red.release_all();
+        assert_eq!(first.read_response().await.text(), "red");
+        assert_eq!(second.read_response().await.text(), "red");
+        // The first took nearly all of this time, the second waited for it.
+        let all = begun.elapsed().as_secs_f64();
+        let scraped = scrape(&door).await;
+        let took = sum(&scraped, "tidegate_backend_request_duration_seconds_sum", &[]);
+        assert!(took < 1.5 * all, "{took} of {all}");
+    }
+}

@@ -3,7 +3,7 @@
 use tests::backend::answer::Step;
 use tests::crowd::{crowd, plain};
 use tests::door::one_pool;
-use tests::{Answer, CEILING, TestBackend, TestDoor, within};
+use tests::{Answer, CEILING, Death, TestBackend, TestDoor, within};
 
 const WORKERS: [usize; 2] = [1, 4];
 
@@ -242,5 +242,37 @@ async fn what_waits_for_a_backend_that_is_found_unhealthy_moves_on_if_it_may() {
         red.release_all();
         assert_eq!(post.read_response().await.text(), "late");
         assert_eq!(red.request_count(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_further_attempt_is_counted_once_whatever_ends_it() {
+    for workers in WORKERS {
+        let (red, blue) = pair().await;
+        // No check finds out during the test.
+        let config = one_pool(&[&red, &blue], workers).replace("50ms", "1h");
+        let metrics = "[observe]\nmetrics = { listen = \"127.0.0.1:0\" }\n";
+        let door = TestDoor::start(&(config + metrics)).await;
+        red.probed(1).await;
+        blue.probed(1).await;
+        let mut client = door.client().await;
+        within(CEILING, async {
+            while red.request_count() == 0 || blue.request_count() == 0 {
+                client.get("/").await;
+            }
+        })
+        .await;
+        // One says 503 and the other refuses connections: whichever is asked first, the further
+        // attempt does not help. A failed one that was paid empties the budget, so it is not
+        // asked for more than once.
+        red.answer(Answer::status(503));
+        blue.kill(Death::Reset).await;
+        for _ in 0..2 {
+            client.get("/").await;
+        }
+        let series =
+            |outcome| format!("tidegate_retries_total{{pool=\"app\",outcome=\"{outcome}\"}}");
+        assert_eq!(door.metric(&series("failed")).await, 2.0);
+        assert_eq!(door.metric(&series("ok")).await, 0.0);
     }
 }

@@ -224,3 +224,15 @@ async fn many_tunnels_are_open_at_once() {
     }
     assert_eq!(red.connection_count(), 100);
 }
+
+#[tokio::test]
+async fn te_of_a_request_that_upgrades_is_named_in_connection() {
+    let red = TestBackend::start("red").await;
+    let door = TestDoor::in_front_of(&[&red], 1).await;
+    let mut client = door.client().await;
+    let request = WEBSOCKET.replace("keep-alive, Upgrade", "TE, Upgrade\r\nTE: trailers");
+    client.request(request).await;
+    let got = red.request(0);
+    assert_eq!(got.field("te").as_deref(), Some("trailers"));
+    assert_eq!(got.field("connection").as_deref(), Some("upgrade, te"));
+}

@@ -5,14 +5,15 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::task::Poll;
 
+use health::connect::is_exhausted;
 use policies::backend::PoolIndex;
 use policies::retry::{Again, Cause};
 
 use crate::config::{ListenerConfig, RouteConfig};
+use crate::debt::Debt;
 use crate::exchange::Exchange;
 use crate::forward::Forwarding;
 use crate::front::Front;
-use crate::listener::is_exhausted;
 use crate::outcome::Outcome;
 use crate::owed::Owed;
 use crate::reason::Reason;
@@ -53,6 +54,13 @@ pub(crate) enum Next {
     Taken(Lease),
 }
 
+/// A place that was taken for the next attempt while this one went on.
+pub(crate) struct Taken {
+    lease: Lease,
+    pool: Option<u16>,
+    is_paid: bool,
+}
+
 impl Passage<'_> {
     pub(crate) async fn attempt<F: Front>(
         &self,
@@ -65,11 +73,23 @@ impl Passage<'_> {
         loop {
             let mut upstream = match idle.take() {
                 Some(upstream) => upstream,
-                None => self.connect(exchange, &lease).await?,
+                None => match self.connect(exchange, &lease).await {
+                    Ok(upstream) => upstream,
+                    Err(failed) => {
+                        self.count_retry(exchange, false);
+                        return Err(failed);
+                    }
+                },
             };
             self.bind_session(exchange, &lease);
             self.write_head(exchange, &lease);
             let ended = self.relay(front, exchange, &mut upstream, &mut lease).await;
+            // It was closed while it was idle, which says nothing of the backend.
+            let is_stale = matches!(ended, Err(Broken::Closed)) && upstream.is_reused;
+            if is_stale && self.may_be_sent_again(exchange) {
+                lease.0.sheet.failed(BackendFault::StaleConnection);
+                continue;
+            }
             self.note(exchange, &lease, ended.is_ok());
             return match ended {
                 Ok(Ended::Whole { is_reusable, is_taken }) => {
@@ -90,11 +110,6 @@ impl Passage<'_> {
                     self.begin_stream(exchange, &mut lease);
                     Ok(self.tunnel(front, exchange, upstream).await)
                 }
-                // It was closed while it was idle, which says nothing of the backend.
-                Err(Broken::Closed) if upstream.is_reused && self.may_be_sent_again(exchange) => {
-                    lease.0.sheet.failed(BackendFault::StaleConnection);
-                    continue;
-                }
                 Err(Broken::GivenUp(next)) => Err(given_up(exchange, next)),
                 Err(broken) => self.judge(exchange, &lease, &upstream, &broken),
             };
@@ -112,6 +127,7 @@ impl Passage<'_> {
         let look_at = self.worker.timers.after(LOOK_AFTER);
         let Deadlines { attempt, first_byte, total, .. } = deadlines;
         self.timer.set_at(attempt.min(first_byte).min(total).min(look_at));
+        exchange.record.asked = self.worker.timers.micros();
         let repeats = !exchange.kept.is_empty();
         let keeps = self.keeps_body(exchange);
         let mut relay = Relay {
@@ -129,7 +145,7 @@ impl Passage<'_> {
             up: Up::Sending,
             down: Down::Head,
             interim: 0,
-            owed: 0,
+            owed: Debt::default(),
             look_at,
             repeats,
             was_late: false,
@@ -148,8 +164,13 @@ impl Passage<'_> {
             // It is given up only for a place elsewhere; else an answer is the best there is, and
             // without one the next look may find a place.
             let again = self.again(relay.exchange, cause);
-            if let Some(next) = self.another(relay.exchange, again) {
-                return Err(Broken::GivenUp(next));
+            let (pool, is_paid) = (relay.exchange.record.pool, relay.exchange.record.is_paid);
+            if let Some(lease) = self.another(relay.exchange, again) {
+                // Until this attempt is judged the record is its own.
+                let record = &mut relay.exchange.record;
+                let pool = std::mem::replace(&mut record.pool, pool);
+                let is_paid = std::mem::replace(&mut record.is_paid, is_paid);
+                return Err(Broken::GivenUp(Taken { lease, pool, is_paid }));
             }
             relay.takes_any |= cause != Cause::TooSlow;
         }
@@ -188,8 +209,14 @@ impl Passage<'_> {
         let connecting = Box::pin(self.open(lease));
         let mut connecting = pin!(connecting);
         let mut was_late = false;
+        let mut ended = None;
+        let ends = |ended: &mut Option<Outcome>| {
+            *ended = self.worker.ends(Some(&lease.0.slot), self.timer, false);
+            ended.is_some()
+        };
         let connected = std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if self.worker.may_end() && ends(&mut ended) => Poll::Ready(None),
             Poll::Pending if !self.timer.is_due() => Poll::Pending,
             // We slept through it, which says nothing of the backend: once more.
             Poll::Pending if !was_late && self.timer.is_late(self.route.timeouts.connect) => {
@@ -201,6 +228,9 @@ impl Passage<'_> {
             Poll::Pending => Poll::Ready(None),
         })
         .await;
+        if let Some(outcome) = ended {
+            return Err(Failed { outcome, next: Next::Maybe(Again::Never) });
+        }
         let is_ours = connected.is_none() && self.timer.is_late(self.route.timeouts.connect);
         let (outcome, fault) = match connected {
             Some(Ok(upstream)) => {
@@ -279,14 +309,22 @@ impl Passage<'_> {
     fn note(&self, exchange: &Exchange, lease: &Lease, is_ok: bool) {
         let record = &exchange.record;
         if let Some(first_byte) = record.first_byte_us {
+            // What it waited before, for us, for others and for its own client, was not its time.
+            let asked = record.asked.saturating_sub(record.started);
+            let took = first_byte.saturating_sub(u32::try_from(asked).unwrap_or(u32::MAX));
             let breaker = &self.view.pool_config(self.pool(exchange)).conduct.breaker;
             let slow = breaker.as_ref().map_or(u64::MAX, |breaker| breaker.slower_than_us);
-            lease.0.sheet.answered(record.status, u64::from(first_byte), slow);
+            lease.0.sheet.answered(record.status, u64::from(took), slow);
             let now = self.worker.timers.now() * 1000;
-            lease.0.latency.borrow_mut().observe(first_byte, now);
+            lease.0.latency.borrow_mut().observe(took, now);
         }
+        self.count_retry(exchange, is_ok && !self.route.retries.on.has_status(record.status));
+    }
+
+    /// Counts a further attempt that has ended.
+    fn count_retry(&self, exchange: &Exchange, has_helped: bool) {
+        let record = &exchange.record;
         if record.attempts > 1 {
-            let has_helped = is_ok && !self.route.retries.on.has_status(record.status);
             self.view.sheet.retried(record.pool.unwrap_or_default(), has_helped);
             if record.is_paid && !has_helped {
                 self.budget(exchange).failed_again();
@@ -317,7 +355,8 @@ impl Passage<'_> {
             upstream: &mut upstream,
             timer: self.timer,
             idle: self.route.timeouts.idle_stream,
-            silent_at: silent_at.into(),
+            silent_at,
+            owed: Debt::default(),
             record: &mut exchange.record,
             client_ended: false,
             backend_ended: false,
@@ -352,10 +391,11 @@ impl Passage<'_> {
 }
 
 /// Another backend may do better, and a place there is taken.
-fn given_up(exchange: &mut Exchange, next: Lease) -> Failed {
-    exchange.record.status = 0;
-    exchange.record.first_byte_us = None;
-    Failed { outcome: Outcome::BadResponse, next: Next::Taken(next) }
+fn given_up(exchange: &mut Exchange, next: Taken) -> Failed {
+    let record = &mut exchange.record;
+    (record.status, record.first_byte_us) = (0, None);
+    (record.pool, record.is_paid) = (next.pool, next.is_paid);
+    Failed { outcome: Outcome::BadResponse, next: Next::Taken(next.lease) }
 }
 
 /// Whose fault it is that there is no connection.

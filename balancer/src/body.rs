@@ -6,6 +6,10 @@ use crate::http1::{BadChunk, ChunkDecoder, Framing};
 use crate::window::Window;
 use crate::wire::Wire;
 
+/// How much may be read past the end of a body whose length is known, in bytes: room for the heads
+/// of what is pipelined behind it.
+const BEHIND: u64 = 16 * 1024;
+
 /// How far a body has been read.
 #[derive(Debug, Default)]
 pub(crate) enum Body {
@@ -97,6 +101,13 @@ impl Body {
         limit: usize,
     ) -> Poll<Result<(), BodyFault>> {
         window.clear();
+        // What is behind the body is stashed and taken out again for each message in it.
+        let limit = match *self {
+            Body::Length(left) => {
+                usize::try_from(left.saturating_add(BEHIND)).unwrap_or(limit).min(limit)
+            }
+            _ => limit,
+        };
         while window.is_empty() && !self.is_done() {
             match ready!(wire.poll_fill(cx, window, limit)) {
                 Ok(0) if matches!(self, Body::UntilClose) => *self = Body::Done,
@@ -105,5 +116,36 @@ impl Body {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::socket::Socket;
+
+    #[tokio::test]
+    async fn of_what_lies_behind_a_body_little_is_read_with_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = tokio::net::TcpStream::from_std({
+            let (server, _) = listener.accept().unwrap();
+            server.set_nonblocking(true).unwrap();
+            server
+        });
+        client.write_all(&[b'x'; 100_000]).unwrap();
+        let mut wire = Wire::new(Socket::watched(server.unwrap()));
+        let mut window = Window::new();
+        let mut body = Body::Length(10);
+        let read = std::future::poll_fn(|cx| {
+            body.poll_read(cx, &mut wire, &mut window, crate::window::CAPACITY)
+        });
+        assert_eq!(read.await, Ok(()));
+        assert_eq!(window.data(), b"xxxxxxxxxx");
+        assert!(body.is_done());
+        assert!(wire.unstash(&mut window));
+        assert!(window.len() <= usize::try_from(BEHIND).unwrap(), "{}", window.len());
     }
 }

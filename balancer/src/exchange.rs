@@ -80,7 +80,10 @@ pub(crate) struct Record {
     /// Time spent in a queue.
     pub(crate) queue_us: Option<u32>,
     pub(crate) connect_us: Option<u32>,
+    /// Until the head of the answer.
     pub(crate) first_byte_us: Option<u32>,
+    /// When the backend had all that it needs for an answer, as far as we had it.
+    pub(crate) asked: Micros,
     /// When it became a stream.
     pub(crate) stream_from_us: Option<u32>,
     /// Part of the answer has gone to the client: nothing can be retried or refused any more.
@@ -125,6 +128,7 @@ impl Exchange {
                 queue_us: None,
                 connect_us: None,
                 first_byte_us: None,
+                asked: 0,
                 stream_from_us: None,
                 is_answering: false,
                 is_body_gone: false,

@@ -189,15 +189,16 @@ impl Forwarding<'_> {
         if exchange.head.framing == Framing::Chunked {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
+        let te = exchange.head.te_trailers;
         if let Some(protocol) = exchange.head.upgrade {
-            out.extend_from_slice(b"connection: upgrade\r\n");
+            let options = if te { "upgrade, te" } else { "upgrade" };
+            push_field(out, b"connection", options.as_bytes());
             push_field(out, b"upgrade", exchange.text(protocol));
+        } else if te {
+            out.extend_from_slice(b"connection: te\r\n");
         }
-        if exchange.head.te_trailers {
+        if te {
             out.extend_from_slice(b"te: trailers\r\n");
-            if exchange.head.upgrade.is_none() {
-                out.extend_from_slice(b"connection: te\r\n");
-            }
         }
     }
 }

@@ -23,6 +23,7 @@ mod body;
 pub mod budget;
 pub mod config;
 mod connection;
+mod debt;
 pub mod door;
 mod exchange;
 pub mod explain;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use health::connect::is_exhausted;
 use rustix::net::SocketFlags;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
@@ -245,6 +246,8 @@ pub(crate) async fn watch_at_last(listener: &Rc<Listener>) -> AsyncFd<Rc<Listene
 /// Accepts for ever.
 pub(crate) async fn accept(worker: Rc<Worker>, socket: AsyncFd<Rc<Listener>>) {
     loop {
+        // A queue that fills as fast as it is emptied shall not keep those who are in from their turn.
+        tokio::task::coop::consume_budget().await;
         let Ok(mut ready) = socket.readable().await else { return };
         match ready.try_io(|socket| accept_one(&socket.get_ref().socket)) {
             Ok(Ok((stream, peer))) => socket.get_ref().welcome(&worker, stream, peer),
@@ -272,14 +275,6 @@ fn accept_one(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((stream.into(), peer))
 }
 
-/// Whether there is no descriptor, memory or port left: the other side has no part in it.
-pub(crate) fn is_exhausted(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let code = error.raw_os_error().map(Errno::from_raw_os_error);
-    let is_full = matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM));
-    is_full || code == Some(Errno::ADDRNOTAVAIL)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,13 +287,5 @@ mod tests {
             gate.may_warn(at)
         });
         assert_eq!(told, [true, false, false, true, false, true]);
-    }
-
-    #[test]
-    fn accepting_pauses_for_want_of_anything_that_comes_back() {
-        let is = |errno: rustix::io::Errno| is_exhausted(&io::Error::from(errno));
-        use rustix::io::Errno;
-        assert!([Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].into_iter().all(is));
-        assert!(![Errno::CONNABORTED, Errno::AGAIN, Errno::INTR].into_iter().any(is));
     }
 }

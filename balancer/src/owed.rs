@@ -7,6 +7,7 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::debt::Debt;
 use crate::front::Front;
 use crate::outcome::Outcome;
 use crate::timer::{Millis, Timer};
@@ -26,7 +27,8 @@ pub(crate) struct Owed<'a, F: Front> {
 impl<F: Front> Owed<'_, F> {
     /// Waits until the client has taken everything, left, or been too slow.
     pub(crate) async fn run(self) -> Outcome {
-        let mut left = self.front.unsent();
+        let mut left = Debt::default();
+        left.note(self.front.unsent());
         let mut silent = self.worker.timers.after(self.idle);
         self.timer.set_at(silent.min(self.total));
         let front = self.front;
@@ -45,9 +47,7 @@ impl<F: Front> Owed<'_, F> {
             if !self.timer.is_due() {
                 return Poll::Pending;
             }
-            // A slow reader is no silent one.
-            if front.unsent() < left {
-                left = front.unsent();
+            if left.has_shrunk(front.unsent()) {
                 silent = self.worker.timers.after(self.idle);
             }
             let now = self.worker.timers.now();

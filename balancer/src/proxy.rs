@@ -91,7 +91,10 @@ impl Passage<'_> {
             // Boxed, like what follows a failure: it is rare, and would make every request's
             // future larger.
             Err(none) => match Box::pin(self.wait(front, exchange, none)).await {
-                Ok(lease) => lease,
+                Ok(lease) => {
+                    self.worker.timers.read_clock();
+                    lease
+                }
                 Err(ended) => return ended,
             },
         };
@@ -160,7 +163,8 @@ impl Passage<'_> {
         if local.slot.queue.has_line() || self.view.is_kept(usize::from(pool.0), limits.as_ref()) {
             return None;
         }
-        let lease = (!exchange.was_tried(local.slot.id)).then(|| Lease::take(local))??;
+        let now = self.worker.timers.now();
+        let lease = (!exchange.was_tried(local.slot.id)).then(|| Lease::take(local, now))??;
         let is_stream = self.view.asks_for_stream(usize::from(pool.0), exchange);
         let lease = if is_stream { lease.with_stream()? } else { lease };
         let lease = lease.through(limits.as_ref())?;
@@ -264,8 +268,8 @@ async fn refuse<F: Front>(
     let refusal = Refusal::new(outcome, status, exchange);
     let special: (&str, &[u8]) = match status {
         405 => ("allow", ALLOW.as_bytes()),
-        503 if outcome == Outcome::Maintenance => ("retry-after", b"120"),
-        503 => ("retry-after", b"1"),
+        503 if outcome == Outcome::Maintenance => ("retry-after", AFTER_MAINTENANCE),
+        503 => ("retry-after", AFTER_OVERLOAD),
         _ => ("x-content-type-options", b"nosniff"),
     };
     let fields = [
@@ -274,10 +278,15 @@ async fn refuse<F: Front>(
         special,
     ];
     let own = Own { status, fields: &fields, edits: None, body: refusal.body.as_bytes() };
-    if own.send(worker, front, exchange, timer).await == Outcome::ClientGone {
+    if own.send(worker, front, exchange, timer).await != Outcome::Answered {
         front.cut();
     }
 }
+
+/// `Retry-After` in maintenance, in seconds: somebody has to end it first.
+const AFTER_MAINTENANCE: &[u8] = b"120";
+/// `Retry-After` otherwise, in seconds: room comes back by the second.
+const AFTER_OVERLOAD: &[u8] = b"1";
 
 /// Longest wait for a client to take an answer of ours.
 const ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -307,12 +316,15 @@ impl Own<'_> {
         timer.set(ANSWER_LIMIT);
         let down = &mut exchange.down;
         let sent = std::future::poll_fn(|cx| match poll_send(worker, front, down, &mut rest, cx) {
-            Poll::Pending if timer.is_due() => Poll::Ready(false),
-            other => other,
+            Poll::Ready(true) => Poll::Ready(Outcome::Answered),
+            Poll::Ready(false) => Poll::Ready(Outcome::ClientGone),
+            Poll::Pending if worker.is_stopping_now() => Poll::Ready(Outcome::Stopped),
+            Poll::Pending if timer.is_due() => Poll::Ready(Outcome::ClientGone),
+            Poll::Pending => Poll::Pending,
         });
-        let is_sent = sent.await;
+        let outcome = sent.await;
         worker.timers.read_clock();
-        if is_sent { Outcome::Answered } else { Outcome::ClientGone }
+        outcome
     }
 
     fn encode<F: Front>(&self, worker: &Worker, front: &mut F, exchange: &mut Exchange) {

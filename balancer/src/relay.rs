@@ -10,8 +10,10 @@ use std::time::Duration;
 use policies::retry::Cause;
 
 use crate::answer::Answer;
+use crate::attempt::Taken;
 use crate::body::{Body, BodyFault};
 use crate::config::RouteConfig;
+use crate::debt::Debt;
 use crate::exchange::Exchange;
 use crate::front::Front;
 use crate::http1::parse_response;
@@ -20,7 +22,7 @@ use crate::outcome::Outcome;
 use crate::reason::Reason;
 use crate::streams::is_events;
 use crate::timer::{Millis, Timer};
-use crate::upstream::{Lease, Upstream};
+use crate::upstream::Upstream;
 use crate::view::Via;
 use crate::window::{CAPACITY, Window};
 use crate::worker::Worker;
@@ -31,6 +33,10 @@ pub(crate) use up::{KEPT_MOST, Up};
 
 /// More interim answers than this are an attack or a loop.
 const MAX_INTERIM: u8 = 16;
+/// Largest head of an answer, in bytes: more than servers send, and little beside a window.
+const MAX_HEAD: usize = 64 << 10;
+/// Most fields of an answer, trailers apart: twice what servers send at most by default.
+const MAX_FIELDS: usize = 200;
 
 /// How an attempt ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +78,7 @@ pub(crate) enum Broken {
     /// to be expected from it. Polled again the relay goes on from there.
     Unwanted(Cause),
     /// It was given up, for a place at another backend.
-    GivenUp(Lease),
+    GivenUp(Taken),
 }
 
 /// When the limits in time are reached, in the worker's milliseconds.
@@ -104,7 +110,7 @@ pub(crate) struct Relay<'a, F: Front> {
     pub(crate) down: Down,
     pub(crate) interim: u8,
     /// What both ends had not taken at the last progress.
-    pub(crate) owed: usize,
+    pub(crate) owed: Debt,
     /// When to look whether both ends are still there.
     pub(crate) look_at: Millis,
     /// The body as far as it was kept is to be sent first.
@@ -182,9 +188,7 @@ impl<F: Front> Relay<'_, F> {
 
     /// The limit that has been reached, if one has.
     fn what_fired(&mut self) -> Option<Broken> {
-        let owed = self.front.unsent() + self.upstream.wire.unsent();
-        if owed < self.owed {
-            // A slow reader is no silent one: part of what it is owed has been taken.
+        if self.owed.has_shrunk(self.front.unsent() + self.upstream.wire.unsent()) {
             self.note_progress();
         }
         let (due, outcome) = self.next_deadline();
@@ -243,8 +247,9 @@ impl<F: Front> Relay<'_, F> {
             let attempt = timeouts.attempt.map_or(Millis::MAX, |limit| timers.after(limit));
             self.deadlines.attempt = attempt;
             self.deadlines.first_byte = timers.after(timeouts.first_byte);
+            self.exchange.record.asked = timers.micros();
         }
-        self.owed = self.front.unsent() + self.upstream.wire.unsent();
+        self.owed.note(self.front.unsent() + self.upstream.wire.unsent());
         self.set_timer();
     }
 
@@ -291,7 +296,7 @@ impl<F: Front> Relay<'_, F> {
         let mut look = self.upstream.wire.unstash(&mut window);
         loop {
             if look {
-                let limits = Limits { max_head: 64 << 10, max_fields: 200, max_target: 0 };
+                let limits = Limits { max_head: MAX_HEAD, max_fields: MAX_FIELDS, max_target: 0 };
                 let method = self.exchange.head.method;
                 let response = &mut self.exchange.response;
                 match parse_response(window.data(), method, &limits, response) {
@@ -308,7 +313,7 @@ impl<F: Front> Relay<'_, F> {
             match self.upstream.wire.poll_more(cx, &mut window, CAPACITY) {
                 Poll::Ready(Ok(1..)) => {
                     look = memchr::memchr(b'\n', &window.data()[before..]).is_some()
-                        || window.len() > 64 << 10;
+                        || window.len() > MAX_HEAD;
                 }
                 Poll::Ready(_) if before == 0 => return Poll::Ready(Err(Broken::Closed)),
                 Poll::Ready(_) => return Poll::Ready(Err(Broken::HeadCut)),
@@ -445,8 +450,7 @@ impl<F: Front> Relay<'_, F> {
         let mut window = worker.window.borrow_mut();
         window.clear();
         let upstream = &mut *self.upstream;
-        let limit = worker.read_limit();
-        match upstream.body.poll_read(cx, &mut upstream.wire, &mut window, limit) {
+        match upstream.body.poll_read(cx, &mut upstream.wire, &mut window, CAPACITY) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(fault)) => return Poll::Ready(Err(Broken::AnswerCut(fault))),
             Poll::Pending => {

@@ -22,9 +22,10 @@ impl Passage<'_> {
     pub(crate) fn another(&self, exchange: &mut Exchange, again: Again) -> Option<Lease> {
         let paid = self.pay(exchange, again)?;
         let lease = self.pick_other(exchange);
-        exchange.record.is_paid = paid.is_some();
-        if let (None, Some(budget)) = (&lease, paid) {
-            budget.give_back();
+        match (&lease, paid) {
+            (Some(_), paid) => exchange.record.is_paid = paid.is_some(),
+            (None, Some(budget)) => budget.give_back(),
+            (None, None) => {}
         }
         lease
     }
@@ -44,6 +45,7 @@ impl Passage<'_> {
             None => self.wait(front, exchange, Outcome::Full).await,
         };
         exchange.record.is_paid = paid.is_some();
+        self.worker.timers.read_clock();
         found.map_err(|ended| {
             if let Some(budget) = paid {
                 budget.give_back();

@@ -46,7 +46,11 @@ pub(crate) struct Timers {
 
 struct Slot {
     due: Millis,
+    /// The entry in the queue that counts.
     queued: Millis,
+    /// One behind it that was overtaken, the latest of them: it counts again when it is needed, so
+    /// that a connection does not leave one behind with each request.
+    later: Millis,
     waker: Option<Waker>,
 }
 
@@ -107,7 +111,7 @@ impl Timers {
     pub(crate) fn timer(self: &Rc<Self>) -> Timer {
         let key = self.free.borrow_mut().pop().unwrap_or_else(|| {
             let mut slots = self.slots.borrow_mut();
-            slots.push(Slot { due: NEVER, queued: NEVER, waker: None });
+            slots.push(Slot { due: NEVER, queued: NEVER, later: NEVER, waker: None });
             u32::try_from(slots.len() - 1).expect("fewer connections than 2^32")
         });
         Timer { timers: Rc::clone(self), key, due: Cell::new(NEVER) }
@@ -161,13 +165,18 @@ impl Timers {
         let mut slots = self.slots.borrow_mut();
         let slot = &mut slots[key as usize];
         if slot.queued != at {
-            return None; // an entry of an earlier owner, or one that was overtaken
+            if slot.later == at {
+                slot.later = NEVER;
+            }
+            return None; // one that was overtaken
         }
         slot.queued = NEVER;
         if slot.due <= at {
             return slot.waker.clone();
         }
-        if slot.due != NEVER {
+        if slot.later <= slot.due {
+            slot.queued = std::mem::replace(&mut slot.later, NEVER);
+        } else if slot.due != NEVER {
             slot.queued = slot.due;
             self.queue.borrow_mut().push(Reverse((slot.due, key)));
         }
@@ -205,7 +214,10 @@ impl Timer {
         let slot = &mut slots[self.key as usize];
         slot.due = due;
         if due < slot.queued {
-            slot.queued = due;
+            let overtaken = std::mem::replace(&mut slot.queued, due);
+            if overtaken != NEVER && (slot.later == NEVER || slot.later < overtaken) {
+                slot.later = overtaken;
+            }
             drop(slots);
             self.timers.enqueue(due, self.key);
         }
@@ -244,5 +256,52 @@ impl Drop for Timer {
         let slot = &mut slots[self.key as usize];
         (slot.due, slot.waker) = (NEVER, None);
         self.timers.free.borrow_mut().push(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(75);
+    const LOOK: Duration = Duration::from_secs(1);
+
+    /// Lets the time pass and fires what is due.
+    async fn pass(timers: &Timers, duration: Duration) {
+        tokio::time::advance(duration).await;
+        timers.read_clock();
+        let _ = timers.fire_due();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_in_use_leaves_no_entries_behind() {
+        let timers = Timers::new();
+        let timer = timers.timer();
+        timer.set(IDLE);
+        for _ in 0..1000 {
+            timer.set(LOOK);
+            pass(&timers, Duration::from_millis(300)).await;
+            timer.set(IDLE);
+            pass(&timers, Duration::from_secs(2)).await;
+            assert!(timers.queue.borrow().len() <= 2, "{:?}", timers.queue);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_that_counts_again_is_no_deadline_missed_and_none_early() {
+        let timers = Timers::new();
+        let timer = timers.timer();
+        timer.set(IDLE);
+        timer.set(LOOK);
+        pass(&timers, LOOK).await;
+        assert!(timer.is_due());
+        // The entry of the first deadline is the one that is waited for now.
+        timer.set(IDLE);
+        pass(&timers, IDLE - LOOK).await;
+        assert!(!timer.is_due());
+        assert_eq!(timers.queue.borrow().len(), 1);
+        pass(&timers, LOOK).await;
+        assert!(timer.is_due());
+        assert!(timers.queue.borrow().is_empty());
     }
 }

@@ -1,14 +1,15 @@
 //! After a 101: bytes pass both ways as they are, until both sides have ended or fallen silent.
 
-use std::cell::Cell;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::debt::Debt;
 use crate::exchange::Record;
 use crate::front::Front;
 use crate::outcome::Outcome;
 use crate::timer::{Millis, Timer};
 use crate::upstream::Upstream;
+use crate::window::CAPACITY;
 use crate::worker::Worker;
 
 /// Both ends of a tunnel.
@@ -19,7 +20,9 @@ pub(crate) struct Tunnel<'a, F: Front> {
     pub(crate) timer: &'a Timer,
     pub(crate) idle: Duration,
     /// When it ends if nothing moves until then.
-    pub(crate) silent_at: Cell<Millis>,
+    pub(crate) silent_at: Millis,
+    /// What both ends had not taken at the last progress.
+    pub(crate) owed: Debt,
     pub(crate) record: &'a mut Record,
     pub(crate) client_ended: bool,
     pub(crate) backend_ended: bool,
@@ -54,11 +57,14 @@ impl<F: Front> Tunnel<'_, F> {
             _ => {}
         }
         if self.timer.is_due() {
-            if self.silent_at.get() <= self.worker.timers.now() {
+            if self.owed.has_shrunk(self.unsent()) {
+                self.note_progress();
+            }
+            if self.silent_at <= self.worker.timers.now() {
                 return Poll::Ready(Outcome::StreamIdle);
             }
             // It was to end earlier, and is not any more.
-            self.timer.set_at(self.silent_at.get());
+            self.timer.set_at(self.silent_at);
         }
         // Last, because it moves the timer to an end that nothing above knows of.
         if self.worker.may_end() {
@@ -74,8 +80,8 @@ impl<F: Front> Tunnel<'_, F> {
         while !self.client_ended {
             std::task::ready!(self.upstream.wire.poll_flush(cx)).map_err(|_| BACKEND)?;
             let mut window = self.worker.window.borrow_mut();
-            let limit = self.worker.read_limit();
-            std::task::ready!(self.front.poll_pull(cx, &mut window, limit)).map_err(|_| CLIENT)?;
+            std::task::ready!(self.front.poll_pull(cx, &mut window, CAPACITY))
+                .map_err(|_| CLIENT)?;
             if window.is_empty() {
                 self.client_ended = true;
                 self.upstream.wire.socket.shutdown_write();
@@ -96,9 +102,8 @@ impl<F: Front> Tunnel<'_, F> {
             }
             let mut window = self.worker.window.borrow_mut();
             window.clear();
-            let limit = self.worker.read_limit();
             let upstream = &mut *self.upstream;
-            let read = upstream.body.poll_read(cx, &mut upstream.wire, &mut window, limit);
+            let read = upstream.body.poll_read(cx, &mut upstream.wire, &mut window, CAPACITY);
             std::task::ready!(read).map_err(|_| BACKEND)?;
             if window.is_empty() {
                 self.backend_ended = true;
@@ -111,9 +116,14 @@ impl<F: Front> Tunnel<'_, F> {
         }
     }
 
-    fn note_progress(&self) {
+    fn unsent(&self) -> usize {
+        self.front.unsent() + self.upstream.wire.unsent()
+    }
+
+    fn note_progress(&mut self) {
+        self.owed.note(self.unsent());
         self.worker.timers.read_clock();
-        self.silent_at.set(self.worker.timers.after(self.idle));
-        self.timer.set_at(self.silent_at.get());
+        self.silent_at = self.worker.timers.after(self.idle);
+        self.timer.set_at(self.silent_at);
     }
 }

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use health::connect::refuse_ourselves;
 use policies::balance::Ewma;
 use tokio::net::TcpSocket;
 
@@ -55,6 +56,8 @@ pub(crate) struct SlotLocal {
     pub(crate) latency: RefCell<Ewma>,
     /// When this worker last picked it.
     pub(crate) picked: Cell<Millis>,
+    /// It is no member any more: nothing asks it again.
+    has_left: Cell<bool>,
     // Boxed, so that a request moves a pointer and an idle client owns no room for one.
     #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Upstream>>>,
@@ -73,13 +76,18 @@ enum Counted {
 }
 
 impl Lease {
-    /// None when the backend is at its cap.
-    pub(crate) fn take(local: &Rc<SlotLocal>) -> Option<Lease> {
-        local.slot.try_enter().then(|| Lease(Rc::clone(local), Pass::default(), Counted::Request))
+    /// None when the backend is at its cap. `now` is when it was picked.
+    pub(crate) fn take(local: &Rc<SlotLocal>, now: Millis) -> Option<Lease> {
+        if !local.slot.try_enter() {
+            return None;
+        }
+        local.picked.set(now);
+        Some(Lease(Rc::clone(local), Pass::default(), Counted::Request))
     }
 
     /// For a place that was handed over taken.
-    pub(crate) fn granted(local: Rc<SlotLocal>, grant: Grant) -> Lease {
+    pub(crate) fn granted(local: Rc<SlotLocal>, grant: Grant, now: Millis) -> Lease {
+        local.picked.set(now);
         let counted = if grant.has_stream { Counted::Both } else { Counted::Request };
         Lease(local, grant.pass, counted)
     }
@@ -158,6 +166,7 @@ impl SlotLocal {
             sheet,
             latency: RefCell::new(Ewma::default()),
             picked: Cell::new(0),
+            has_left: Cell::new(false),
             idle: RefCell::default(),
         }
     }
@@ -189,7 +198,7 @@ impl SlotLocal {
         upstream.used = now;
         upstream.served += 1;
         let mut idle = self.idle.borrow_mut();
-        if upstream.may_serve(config, now) && idle.len() < config.max_idle {
+        if upstream.may_serve(config, now) && idle.len() < config.max_idle && !self.has_left.get() {
             idle.push(upstream);
         }
         self.sheet.set_idle(idle.len());
@@ -203,6 +212,12 @@ impl SlotLocal {
             upstream.may_serve(config, now) && upstream.wire.socket.is_quiet(&mut cx)
         });
         self.sheet.set_idle(idle.len());
+    }
+
+    /// It is a member no more: closes what is idle, and what will be.
+    pub(crate) fn part(&self) {
+        self.has_left.set(true);
+        self.close_idle();
     }
 
     /// Closes all idle connections.
@@ -232,7 +247,7 @@ impl Upstream {
         let socket =
             if slot.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_nodelay(true)?;
-        let stream = socket.connect(slot.address).await?;
+        let stream = refuse_ourselves(socket.connect(slot.address).await?, slot.address)?;
         let took = begun.elapsed().as_micros();
         local.sheet.connected(u64::try_from(took).unwrap_or(u64::MAX));
         Ok(Upstream {

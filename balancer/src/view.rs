@@ -99,7 +99,8 @@ impl View {
             });
             kept.insert(slot.id, local);
         }
-        // Those that are members no more: their idle connections close with them.
+        // Those that are members no more. A stream may hold them for hours.
+        locals.values().for_each(|local| local.part());
         *locals = kept;
         let turn = |_| RefCell::new(Turn::new(worker, snapshot.config.workers));
         let pools = snapshot.pools.iter().enumerate().map(|(place, pool)| LocalPool {
@@ -151,10 +152,9 @@ impl View {
         for _ in 0..=local.locals.len() {
             let mut turn = local.turn.borrow_mut();
             let Some(index) = view.picker.pick(&candidates, &mut turn, key, rng) else { break };
-            let lease = Lease::take(&local.locals[index]);
+            let lease = Lease::take(&local.locals[index], now);
             let lease = if is_stream { lease.and_then(Lease::with_stream) } else { lease };
             if let Some(lease) = lease {
-                local.locals[index].picked.set(now);
                 return lease.through(limits.as_ref()).ok_or(NoPick::NoneFree);
             }
             candidates.passed = Some(index);

@@ -176,8 +176,7 @@ impl Waiting<'_> {
             grant.give_back();
             return Err(Outcome::NoHealthyBackend);
         };
-        local.picked.set(self.worker.timers.now());
-        Ok(Lease::granted(local, grant))
+        Ok(Lease::granted(local, grant, self.worker.timers.now()))
     }
 
     fn queue(&self, pool: PoolIndex) -> &Arc<Queue> {

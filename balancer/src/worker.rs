@@ -5,6 +5,7 @@
 //! connections out and no worker ever waits for another.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,7 +28,7 @@ use crate::timer::{Micros, Timer, Timers};
 use crate::upstream::SlotLocal;
 use crate::view::{Locals, View};
 use crate::waiting::{self, Waiters};
-use crate::window::{CAPACITY, Window};
+use crate::window::Window;
 use accepting::Accepting;
 
 mod accepting;
@@ -119,10 +120,9 @@ impl Worker {
         let registry = &self.shared.registry;
         let view = Rc::new(View::new(snapshot, Some(&earlier), &mut locals, self.index, registry));
         for pool in &view.snapshot.pools {
-            for slot in &pool.members {
-                if !pool.eligible.iter().any(|eligible| Arc::ptr_eq(eligible, slot)) {
-                    locals[&slot.id].close_idle();
-                }
+            let eligible: BTreeSet<u32> = pool.eligible.iter().map(|slot| slot.id).collect();
+            for slot in pool.members.iter().filter(|slot| !eligible.contains(&slot.id)) {
+                locals[&slot.id].close_idle();
             }
         }
         self.view.replace(Rc::clone(&view));
@@ -181,11 +181,6 @@ impl Worker {
 
     pub(crate) fn unix_seconds(&self) -> u64 {
         (self.started_unix + self.timers.micros()) / 1_000_000
-    }
-
-    /// How much one read may take, so that what stalled connections hold stays bounded.
-    pub(crate) fn read_limit(&self) -> usize {
-        CAPACITY
     }
 
     /// Whether every answer is the last one of its connection.
@@ -315,8 +310,8 @@ pub(crate) struct Line {
     pub(crate) orders: watch::Receiver<Orders>,
     /// The number of the last orders that were carried out.
     pub(crate) acknowledged: watch::Sender<u64>,
-    /// Told once that all it needs is there, or what is not, which ends it.
-    pub(crate) ready: mpsc::UnboundedSender<std::io::Result<()>>,
+    /// Told once that all it needs is there, or what is not, which ends it. Has room for that.
+    pub(crate) ready: mpsc::Sender<std::io::Result<()>>,
 }
 
 /// Runs a worker on the calling thread until its last orders are carried out. Accepts from
@@ -324,7 +319,7 @@ pub(crate) struct Line {
 pub(crate) fn run(index: usize, shared: Arc<Shared>, line: Line) {
     let Line { orders, acknowledged, ready } = line;
     // Whoever asked may have given up waiting; the stage says what to do then.
-    let ready = move |result| drop(ready.send(result));
+    let ready = move |result| drop(ready.try_send(result));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

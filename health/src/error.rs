@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::connect::is_exhausted;
+
 /// Why a probe did not pass. [`ProbeError::is_void`] tells those that are no evidence against the
 /// backend.
 #[derive(Debug, thiserror::Error)]
@@ -74,11 +76,7 @@ impl ProbeError {
 
     /// For a connection that could not be made: by whose fault.
     pub(crate) fn connecting(error: io::Error) -> ProbeError {
-        // Linux: EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL. None of them needs the other side.
-        match error.raw_os_error() {
-            Some(24 | 23 | 105 | 12 | 99) => ProbeError::Exhausted(error),
-            _ => ProbeError::Connect(error),
-        }
+        if is_exhausted(&error) { ProbeError::Exhausted(error) } else { ProbeError::Connect(error) }
     }
 
     /// This error and its causes on one line, for a report and its log line.

@@ -11,6 +11,7 @@
 //! answers, so an outage of many backends is no storm of checks.
 
 pub mod config;
+pub mod connect;
 mod deadline;
 pub mod error;
 pub mod metrics;

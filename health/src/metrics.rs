@@ -11,7 +11,7 @@ pub const CHECKS_TOTAL: &str = "tidegate_backend_health_checks_total";
 pub(crate) struct Checks {
     pub(crate) passed: Counter,
     pub(crate) failed: Counter,
-    /// Said nothing, because we were late ourselves.
+    /// Said nothing: we were late ourselves, or had nothing left to connect with.
     pub(crate) void: Counter,
 }
 

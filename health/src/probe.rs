@@ -6,7 +6,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
-use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::config::ProbeKind;
+use crate::connect::refuse_ourselves;
 use crate::deadline::Deadline;
 use crate::error::{Phase, ProbeError};
 
@@ -35,7 +35,7 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 ///
 /// # Errors
 ///
-/// Why it did not pass; [`ProbeError::is_void`] tells the one that says nothing about the backend.
+/// Why it did not pass; [`ProbeError::is_void`] tells those that say nothing about the backend.
 pub async fn probe(
     target: SocketAddr,
     kind: &ProbeKind,
@@ -69,15 +69,6 @@ async fn connect(target: SocketAddr, deadline: &mut Deadline) -> Result<TcpStrea
     let stream =
         deadline.within(Phase::Connect, connecting).await?.map_err(ProbeError::connecting)?;
     refuse_ourselves(stream, target).map_err(ProbeError::Connect)
-}
-
-/// A free local port can, by chance, be given to our own end, and TCP then connects us to
-/// ourselves (simultaneous open, RFC 9293 §3.5): nobody is listening there.
-fn refuse_ourselves(stream: TcpStream, target: SocketAddr) -> io::Result<TcpStream> {
-    if stream.local_addr()? == target {
-        return Err(io::ErrorKind::ConnectionRefused.into());
-    }
-    Ok(stream)
 }
 
 /// Asked by path, with the address as host unless one is configured.

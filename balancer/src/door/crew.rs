@@ -48,7 +48,7 @@ impl Crew {
         log: Option<Arc<LogSource>>,
     ) -> io::Result<()> {
         let before = self.working.len();
-        let (ready, mut readiness) = mpsc::unbounded_channel();
+        let (ready, mut readiness) = mpsc::channel(dealt.len().max(1));
         let mut hired = Ok(());
         for listeners in dealt {
             let orders = Orders {
@@ -217,7 +217,7 @@ fn hire(
     index: usize,
     shared: &Arc<Shared>,
     orders: Orders,
-    ready: mpsc::UnboundedSender<io::Result<()>>,
+    ready: mpsc::Sender<io::Result<()>>,
 ) -> io::Result<Hand> {
     let (orders, told) = watch::channel(orders);
     let (tell, acknowledged) = watch::channel(0);

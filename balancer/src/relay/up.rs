@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use super::{Broken, Relay};
 use crate::front::Front;
 use crate::http1::{Framing, encode_chunk_head};
-use crate::window::Window;
+use crate::window::{CAPACITY, Window};
 
 /// The longest request body that is kept in case it must be sent again, in bytes. Larger ones are
 /// the ones that memory would notice.
@@ -39,7 +39,7 @@ impl<F: Front> Relay<'_, F> {
                         self.push_up(cx, &mut window)?;
                         continue;
                     }
-                    match self.front.poll_pull(cx, &mut window, worker.read_limit()) {
+                    match self.front.poll_pull(cx, &mut window, CAPACITY) {
                         Poll::Ready(Ok(())) => {
                             self.take_in(&window)?;
                             self.push_up(cx, &mut window)?;

@@ -34,15 +34,13 @@ pub enum BackendFault {
     FirstByteTimeout,
     /// `timeouts.total` fired.
     TotalTimeout,
-    /// No byte for `timeouts.idle_stream`.
-    StreamIdle,
     /// Closed or reset in the middle of the answer's body.
     AnswerCut,
 }
 
 impl BackendFault {
     /// All of them, in the order of the discriminants.
-    pub const ALL: [BackendFault; 11] = [
+    pub const ALL: [BackendFault; 10] = [
         BackendFault::ConnectFailed,
         BackendFault::DoorExhausted,
         BackendFault::ConnectTimeout,
@@ -52,7 +50,6 @@ impl BackendFault {
         BackendFault::AttemptTimeout,
         BackendFault::FirstByteTimeout,
         BackendFault::TotalTimeout,
-        BackendFault::StreamIdle,
         BackendFault::AnswerCut,
     ];
 
@@ -68,7 +65,6 @@ impl BackendFault {
             BackendFault::AttemptTimeout => "attempt_timeout",
             BackendFault::FirstByteTimeout => "first_byte_timeout",
             BackendFault::TotalTimeout => "total_timeout",
-            BackendFault::StreamIdle => "stream_idle",
             BackendFault::AnswerCut => "answer_cut",
         }
     }

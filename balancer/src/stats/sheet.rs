@@ -67,7 +67,7 @@ impl Sheet {
         Arc::new(Sheet { layout, cells })
     }
 
-    /// A request ended. Ten stores with a pool, seven without.
+    /// A request ended.
     pub fn finished(&self, f: &Finished) {
         self.add(self.layout.request(f), 1);
         self.add(self.layout.outcome(f.outcome), 1);
@@ -122,11 +122,6 @@ impl Sheet {
         self.add(self.layout.pool(pool) + pool::QUEUED, 1);
     }
 
-    /// A request that `pool` has taken is a stream from now on, until it has finished.
-    pub fn stream_opened(&self, pool: u16) {
-        self.add(self.layout.pool(pool) + pool::STREAMS_OPENED, 1);
-    }
-
     /// It does not any more, whatever became of it.
     pub fn unqueued(&self, pool: u16) {
         self.add(self.layout.pool(pool) + pool::UNQUEUED, 1);
@@ -136,6 +131,11 @@ impl Sheet {
     pub fn waited(&self, pool: u16, us: u64) {
         let at = self.layout.pool(pool) + pool::WAITS;
         histogram::record(self.slice(at, HISTOGRAM), us);
+    }
+
+    /// A request that `pool` has taken is a stream from now on, until it has finished.
+    pub fn stream_opened(&self, pool: u16) {
+        self.add(self.layout.pool(pool) + pool::STREAMS_OPENED, 1);
     }
 
     /// `pool` has sent a request away for the length of its queue.
