@@ -185,6 +185,12 @@ async fn a_bad_file_changes_nothing_and_says_why() {
                 vec!["`path_prefx`", "`bnid`"],
             ),
             (good.replace("[admin]", &also), 1, vec!["listener `also`", "is in use"]),
+            // A mistyped key may be that of a secret, and the answer is kept in logs.
+            (
+                good.clone() + "tokne = \"horse\"\n[observe]\npasswd = \"horse\"\n",
+                78,
+                vec!["`tokne`", "tokne = ***", "`passwd`"],
+            ),
             (
                 good.clone() + "[observe]\naccess_log = { to = \"file:///nowhere/at/all.log\" }\n",
                 1,
@@ -198,6 +204,7 @@ async fn a_bad_file_changes_nothing_and_says_why() {
                 assert!(err.contains(word), "{word} in {err}");
             }
             assert!(err.ends_with("nothing was changed\n"), "{err}");
+            assert!(!err.contains("horse"), "{err}");
             load.goes_on(20).await;
         }
         fs::remove_file(door.folder().join("tidegate.toml")).unwrap();
@@ -206,6 +213,7 @@ async fn a_bad_file_changes_nothing_and_says_why() {
         door.signal(Signal::HUP);
         door.logged("the configuration stays as it was").await;
         assert!(door.output().contains("reload_failed"), "{}", door.output());
+        assert!(!door.output().contains("horse"), "{}", door.output());
         load.goes_on(20).await;
         none_failed(load.stop().await, 100);
         assert!(reload(&door, &good).await.ends_with("configuration 2 runs\n"));

@@ -10,6 +10,7 @@
 //! ([`keys`]) says what exists; the walk, the values, the JSON Schema, the reference and
 //! `config show --effective` are read off it. Nothing here panics on any input.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,6 +34,7 @@ mod document;
 mod effective;
 mod include;
 mod keys;
+mod mask;
 pub mod problem;
 mod reference;
 mod render;
@@ -305,6 +307,16 @@ impl Loaded {
 pub fn load(path: &Path) -> Loaded {
     let mut problems = Problems::default();
     match include::read(path, &mut problems) {
+        Some(document) => finish(document, problems),
+        None => not_read(problems),
+    }
+}
+
+/// Reads the configuration that comes in as `input`, called `name`, with everything that it
+/// includes; paths in it are relative to the working directory.
+pub fn load_from(name: &str, input: impl Read) -> Loaded {
+    let mut problems = Problems::default();
+    match include::read_from(name, input, &mut problems) {
         Some(document) => finish(document, problems),
         None => not_read(problems),
     }

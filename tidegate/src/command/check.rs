@@ -3,6 +3,7 @@
 //! It reads what `run` would read, through the same door, and nothing else: no network, no root.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -11,8 +12,12 @@ use super::end;
 use crate::cli::{ConfigFile, INVALID_CONFIG};
 use crate::config::{self, Config, Loaded, Severity};
 
-/// What to check.
+/// What to check; `-` is what comes in by standard input.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "`-` for FILE reads the configuration from standard input; paths in it are \
+                        then relative to the working directory."
+)]
 pub struct Args {
     /// What to check.
     #[command(flatten)]
@@ -36,7 +41,10 @@ pub enum Format {
 
 /// Checks, prints, and ends with 0 or 78.
 pub fn main(args: Args) -> ExitCode {
-    let loaded = config::load(args.file.path());
+    let loaded = match args.file.path() {
+        path if path == Path::new("-") => config::load_from("<stdin>", std::io::stdin().lock()),
+        path => config::load(path),
+    };
     let is_refused =
         loaded.config.is_none() || (args.deny_warnings && loaded.has(Severity::Warning));
     let report = match args.format {

@@ -29,6 +29,7 @@ mod pools;
 mod references;
 mod routes;
 mod scalers;
+mod unreachable;
 mod windows;
 
 pub(crate) use files::random_seed;
@@ -138,6 +139,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
     // could not be read.
     if !build.problems.has_errors() {
         references::shadowed(&mut build, root, &routes);
+        unreachable::unreachable(&mut build, root);
         references::unused_pools(&mut build, root, &routes);
     }
 

@@ -51,6 +51,7 @@ pub(crate) static FRAGMENT_SECTION: Code =
     error("TG0105", "An included file holds a section that belongs into the main file.");
 pub(crate) static TOO_LARGE: Code =
     error("TG0106", "A file is larger than a configuration can be.");
+pub(crate) static INCLUDE_RING: Code = error("TG0107", "A file includes itself.");
 
 pub(crate) static UNKNOWN_KEY: Code = error("TG0201", "There is no such key here.");
 pub(crate) static WRONG_TYPE: Code = error("TG0202", "The value is of another type.");
@@ -104,7 +105,8 @@ pub(crate) static KEY_LATER: Code =
     warning("TG0501", "The key is known and not supported yet; it has no effect.");
 pub(crate) static WORD_LATER: Code = warning("TG0502", "The value is known and not supported yet.");
 pub(crate) static NOT_OPENED: Code = warning("TG0503", "A listener is not opened.");
-pub(crate) static SHADOWED: Code = warning("TG0504", "No request can reach a route.");
+pub(crate) static SHADOWED: Code =
+    warning("TG0504", "No request can reach a route, or have what it asks for.");
 pub(crate) static NEVER_FIRES: Code = warning("TG0505", "A time limit can never fire.");
 pub(crate) static NOTHING_INCLUDED: Code = warning("TG0506", "An `include` matches no file.");
 pub(crate) static ACCESS_LIST: Code =
@@ -129,6 +131,7 @@ pub static ALL: &[&Code] = &[
     &KEY_TWICE,
     &FRAGMENT_SECTION,
     &TOO_LARGE,
+    &INCLUDE_RING,
     &UNKNOWN_KEY,
     &WRONG_TYPE,
     &MISSING_KEY,

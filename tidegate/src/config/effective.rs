@@ -1,19 +1,17 @@
 //! A configuration written out again: as it was read, or with every value that holds.
 //!
-//! Secrets that stand in the file are left out, and so are the values of headers that usually
-//! carry one; references to secrets are not secret.
+//! Secrets that stand in the file are left out, and so are the values of headers and variables
+//! that carry one by their name; references to secrets are not secret.
 
 use std::fmt::Write;
 
 use super::build::check_kind;
 use super::document::{Document, Node, Value};
 use super::keys::{Default, Key, Kind, ROOT, Shape, Status};
+use super::mask::is_secret_header;
 use super::values::default_as_toml;
 use super::view::View;
 
-/// Headers whose values are credentials.
-const CREDENTIALS: [&str; 6] =
-    ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token"];
 const REDACTED: &str = "\"(redacted)\"";
 
 /// What the files say, in one piece, as TOML. With `with_defaults` also what holds without being
@@ -151,8 +149,8 @@ fn written(kind: &'static Kind, node: &Node) -> String {
         }
         (Kind::Many(inner), _) => written(inner, node),
         (Kind::Named(_, inner), Value::Table(table)) => inline(table.entries.iter().map(|entry| {
-            let is_secret = CREDENTIALS.contains(&entry.key.to_ascii_lowercase().as_str());
-            let value = match is_secret {
+            let is_text = matches!(entry.node.value, Value::Text(_));
+            let value = match is_text && is_secret_header(&entry.key) {
                 true => REDACTED.to_owned(),
                 false => written(inner, &entry.node),
             };

@@ -16,11 +16,22 @@ const MOST_FILES: usize = 1000;
 /// Reads a file and what it includes. `None` if the main file cannot be read.
 pub(crate) fn read(path: &Path, problems: &mut Problems) -> Option<Document> {
     let name = path.display().to_string();
-    let text = read_text(path, &name, problems)?;
+    let text = text_of(read_bytes(path), &name, problems)?;
     let dir = path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut document = parse(&name, text, Some(dir), problems);
+    Some(whole(&name, text, dir, problems))
+}
+
+/// Reads what comes in for the main file; paths in it are relative to the working directory.
+/// `None` if it cannot be read.
+pub(crate) fn read_from(name: &str, input: impl Read, problems: &mut Problems) -> Option<Document> {
+    let text = text_of(bytes_of(input), name, problems)?;
+    Some(whole(name, text, PathBuf::new(), problems))
+}
+
+fn whole(name: &str, text: String, dir: PathBuf, problems: &mut Problems) -> Document {
+    let mut document = parse(name, text, Some(dir), problems);
     include_all(&mut document, problems);
-    Some(document)
+    document
 }
 
 /// Takes a text for the main file. Nothing is included.
@@ -68,8 +79,8 @@ fn parse_file(
     (node, is_whole)
 }
 
-fn read_text(path: &Path, name: &str, problems: &mut Problems) -> Option<String> {
-    let bytes = match read_bytes(path) {
+fn text_of(bytes: io::Result<Vec<u8>>, name: &str, problems: &mut Problems) -> Option<String> {
+    let bytes = match bytes {
         Ok(bytes) => bytes,
         Err(error) => {
             problems.add_placeless(name, text::unreadable(name, &plain(&error)));
@@ -95,8 +106,13 @@ fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     if std::fs::metadata(path)?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
+    bytes_of(std::fs::File::open(path)?)
+}
+
+/// All of it, or one byte more than a file may have.
+fn bytes_of(input: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST_FILE as u64 + 1).read_to_end(&mut bytes)?;
+    input.take(LARGEST_FILE as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -123,6 +139,7 @@ fn include_all(document: &mut Document, problems: &mut Problems) {
         .iter()
         .filter_map(|node| Some((node.span, node.text()?.to_owned())))
         .collect();
+    let main = document.sources.0.first().map(|source| PathBuf::from(&*source.name));
     let mut seen: Vec<PathBuf> = Vec::new();
     for (span, pattern) in patterns {
         let files = expand(&dir, &pattern);
@@ -130,17 +147,26 @@ fn include_all(document: &mut Document, problems: &mut Problems) {
             problems.add(&document.sources, span, text::nothing_included(&pattern));
         }
         for file in files {
-            if !seen.contains(&file) && seen.len() < MOST_FILES {
-                include(document, &file, problems);
-                seen.push(file);
+            if main.as_deref().is_some_and(|main| is_same(main, &file)) {
+                let message = text::includes_itself(&file.display().to_string());
+                problems.add(&document.sources, span, message);
+            } else if !seen.contains(&file) && seen.len() < MOST_FILES {
+                seen.push(file.clone());
+                include(document, &file, &seen, problems);
             }
         }
     }
 }
 
-fn include(document: &mut Document, path: &Path, problems: &mut Problems) {
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    one == other || real(one) == real(other)
+}
+
+fn include(document: &mut Document, path: &Path, seen: &[PathBuf], problems: &mut Problems) {
     let name = path.display().to_string();
-    let Some(text) = read_text(path, &name, problems) else { return };
+    let Some(text) = text_of(read_bytes(path), &name, problems) else { return };
     let dir = path.parent().map(Path::to_owned);
     let (node, is_whole) = parse_file(&mut document.sources, &name, text, dir, problems);
     document.is_whole &= is_whole;
@@ -151,11 +177,29 @@ fn include(document: &mut Document, path: &Path, problems: &mut Problems) {
     for entry in fragment.entries {
         if FRAGMENT.contains(&entry.key.as_str()) {
             merge(root, entry, &document.sources, problems);
+        } else if entry.key == "include" {
+            let main = document.sources.0.first().map(|source| PathBuf::from(&*source.name));
+            let message = fragment_includes(path, &entry.node, main.iter().chain(seen));
+            problems.add(&document.sources, entry.key_span, message);
         } else {
             let message = text::fragment_section(&entry.key, FRAGMENT);
             problems.add(&document.sources, entry.key_span, message);
         }
     }
+}
+
+/// What to say of an included file that includes: others, itself, or one of those before it.
+fn fragment_includes<'p>(
+    path: &Path,
+    node: &Node,
+    mut read: impl Iterator<Item = &'p PathBuf>,
+) -> text::Message {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let patterns = node.each().iter().take(MOST_FILES).filter_map(Node::text);
+    let wanted: Vec<PathBuf> = patterns.flat_map(|pattern| expand(dir, pattern)).collect();
+    let back_to = read.find(|read| wanted.iter().any(|wanted| is_same(wanted, read)));
+    let back_to = back_to.map(|path| path.display().to_string());
+    text::fragment_includes(&path.display().to_string(), back_to.as_deref())
 }
 
 /// Adds a section to the main file's: lists grow, tables get more names, nothing is replaced.

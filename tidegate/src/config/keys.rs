@@ -6,6 +6,8 @@
 //! read this table and nothing else, so they cannot disagree. A new key is one line here and one
 //! line where its value is used.
 
+use std::collections::BTreeSet;
+
 pub(crate) mod alerts;
 pub(crate) mod defaults;
 pub(crate) mod later;
@@ -225,6 +227,46 @@ impl Shape {
     /// The key of that name.
     pub(crate) fn key(&self, name: &str) -> Option<&'static Key> {
         self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+/// The names of all keys but those of secrets, wherever they stand.
+pub(crate) fn names() -> BTreeSet<&'static str> {
+    let mut names = BTreeSet::new();
+    let mut secrets = BTreeSet::new();
+    let mut seen: BTreeSet<usize> = BTreeSet::new();
+    let mut shapes = vec![&ROOT];
+    while let Some(shape) = shapes.pop() {
+        // `any` in a match holds matches: the table has a ring in it.
+        if !seen.insert(std::ptr::from_ref(shape).addr()) {
+            continue;
+        }
+        for key in shape.keys {
+            match has_secret(&key.kind) {
+                true => secrets.insert(key.name),
+                false => names.insert(key.name),
+            };
+            shapes_of(&key.kind, &mut shapes);
+        }
+    }
+    names.difference(&secrets).copied().collect()
+}
+
+fn has_secret(kind: &Kind) -> bool {
+    match kind {
+        Kind::Secret => true,
+        Kind::OneOf(kinds) => kinds.iter().any(has_secret),
+        Kind::Many(inner) | Kind::List(inner) => has_secret(inner),
+        _ => false,
+    }
+}
+
+fn shapes_of(kind: &'static Kind, shapes: &mut Vec<&'static Shape>) {
+    match kind {
+        Kind::Table(shape) => shapes.push(shape),
+        Kind::Many(inner) | Kind::List(inner) | Kind::Named(_, inner) => shapes_of(inner, shapes),
+        Kind::OneOf(kinds) => kinds.iter().for_each(|inner| shapes_of(inner, shapes)),
+        _ => {}
     }
 }
 

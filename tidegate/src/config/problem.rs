@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::codes::{Code, Severity};
 use super::document::{Source, Sources, Span};
+use super::mask::Mask;
 use super::text::Message;
 
 /// More than this many are counted and not kept: nobody reads them, and a file of garbage must
@@ -24,15 +25,21 @@ pub struct Problem {
     pub file: Arc<str>,
     /// From 1; 0 if the problem has no place.
     pub line: usize,
-    /// From 1, in characters; 0 if the problem has no place.
+    /// From 1, in characters of the line as it is shown; 0 if the problem has no place.
     pub column: usize,
-    /// Bytes of the file that are meant.
-    pub span: Range<usize>,
+    /// Bytes of the file that are meant; `None` if they would tell the length of something that
+    /// is not shown.
+    pub span: Option<Range<usize>>,
     /// Beside the caret; may be empty.
     pub label: String,
     /// What to do.
     pub help: Option<String>,
+    /// What may be shown of the file.
     pub(crate) source: Option<Arc<Source>>,
+    /// Bytes of `source` that are meant.
+    pub(crate) place: Range<usize>,
+    /// Whether the words are fit for a value that is not shown.
+    quotes_nothing: bool,
 }
 
 impl Problem {
@@ -40,9 +47,25 @@ impl Problem {
     pub(crate) fn line_length(&self) -> usize {
         let Some(source) = &self.source else { return 0 };
         let text = source.text.as_str();
-        let start = text[..self.span.start].rfind('\n').map_or(0, |newline| newline + 1);
-        let end = text[self.span.end..].find('\n').map_or(text.len(), |n| self.span.end + n);
+        let start = text[..self.place.start].rfind('\n').map_or(0, |newline| newline + 1);
+        let end = text[self.place.end..].find('\n').map_or(text.len(), |n| self.place.end + n);
         end - start
+    }
+
+    /// Takes what must not be shown out of everything that is.
+    fn cover(&mut self, mask: &Mask) {
+        if mask.hides(&self.place) && !self.quotes_nothing {
+            let meaning = self.code.meaning.trim_end_matches('.');
+            let (first, rest) = meaning.split_at_checked(1).unwrap_or_default();
+            let meaning = format!("{}{rest}", first.to_lowercase());
+            self.message = format!("{meaning}; the value is not shown, it may be a secret");
+            self.label.clear();
+            self.help = None;
+        }
+        self.span = self.span.take().filter(|span| !mask.tells(span));
+        self.place = mask.shown(&self.place);
+        self.column = position(&mask.source().text, self.place.start).1;
+        self.source = Some(Arc::clone(mask.source()));
     }
 }
 
@@ -74,10 +97,12 @@ impl Problems {
             file: Arc::clone(&source.name),
             line,
             column,
-            span: range,
+            span: Some(range.clone()),
             label: message.label,
             help: message.help,
             source: Some(Arc::clone(source)),
+            place: range,
+            quotes_nothing: message.quotes_nothing,
         });
     }
 
@@ -98,10 +123,12 @@ impl Problems {
             file: file.into(),
             line,
             column: 0,
-            span: 0..0,
+            span: None,
             label: message.label,
             help: message.help,
             source: None,
+            place: 0..0,
+            quotes_nothing: message.quotes_nothing,
         });
     }
 
@@ -120,23 +147,23 @@ impl Problems {
         self.dropped
     }
 
-    /// All of them by place, each once.
+    /// All of them by place, each once, without what must not be shown.
     pub(crate) fn into_sorted(mut self, sources: &Sources) -> Vec<Problem> {
-        let masked = masked(sources, &self.secrets);
         let number = |problem: &Problem| {
             let source = problem.source.as_ref()?;
             sources.0.iter().position(|other| Arc::ptr_eq(source, other))
         };
         // A file's problems are read from top to bottom, the main file first.
-        self.list.sort_by_key(|p| (number(p).unwrap_or(usize::MAX), p.span.start, p.severity));
+        self.list.sort_by_key(|p| (number(p).unwrap_or(usize::MAX), p.place.start, p.severity));
+        self.list.dedup_by(|a, b| {
+            a.file == b.file && a.place == b.place && a.code == b.code && a.message == b.message
+        });
+        let masks = masks(sources, &self.secrets, &self.list);
         for problem in &mut self.list {
-            if let Some(masked) = number(problem).and_then(|file| masked.get(file)) {
-                problem.source = Some(Arc::clone(masked));
+            if let Some(mask) = number(problem).and_then(|file| masks.get(file)?.as_ref()) {
+                problem.cover(mask);
             }
         }
-        self.list.dedup_by(|a, b| {
-            a.file == b.file && a.span == b.span && a.code == b.code && a.message == b.message
-        });
         self.list
     }
 
@@ -169,20 +196,17 @@ impl Problems {
     }
 }
 
-/// The files with a star for every byte of a secret, so that all places stay where they are.
-fn masked(sources: &Sources, secrets: &[Span]) -> Vec<Arc<Source>> {
+/// What is hidden of each file that something is said of.
+fn masks(sources: &Sources, secrets: &[Span], problems: &[Problem]) -> Vec<Option<Mask>> {
     let mask = |(file, source): (usize, &Arc<Source>)| {
-        let here: Vec<&Span> = secrets.iter().filter(|secret| secret.file == file).collect();
-        if here.is_empty() {
-            return Arc::clone(source);
-        }
-        let mut text = source.text.clone();
-        for secret in here {
-            let range = clamp(&text, secret.start..secret.end);
-            let stars = "*".repeat(range.len());
-            text.replace_range(range, &stars);
-        }
-        Arc::new(Source { name: source.name.clone(), text, dir: source.dir.clone() })
+        let is_here = |p: &&Problem| p.source.as_ref().is_some_and(|s| Arc::ptr_eq(s, source));
+        let mut here = problems.iter().filter(is_here).peekable();
+        here.peek()?;
+        // The walk has not seen, or not understood, what such a problem is about.
+        let is_doubtful = here.any(|problem| problem.code.id.starts_with("TG01"));
+        let secrets = secrets.iter().filter(|secret| secret.file == file);
+        let secrets = secrets.map(|secret| clamp(&source.text, secret.start..secret.end));
+        Some(Mask::new(source, secrets.collect(), is_doubtful))
     };
     sources.0.iter().enumerate().map(mask).collect()
 }

@@ -24,6 +24,7 @@ pub fn render_styled(problems: &[Problem]) -> String {
 }
 
 /// All problems as an array of objects: severity, code, message, file, line, column, span, help.
+/// `span` is null where it would tell how long something is that is not shown.
 pub fn render_json(problems: &[Problem]) -> Value {
     let all = problems.iter().map(|problem| {
         json!({
@@ -33,7 +34,7 @@ pub fn render_json(problems: &[Problem]) -> Value {
             "file": &*problem.file,
             "line": problem.line,
             "column": problem.column,
-            "span": [problem.span.start, problem.span.end],
+            "span": problem.span.as_ref().map(|span| [span.start, span.end]),
             "help": problem.help,
         })
     });
@@ -71,10 +72,10 @@ fn group(problem: &Problem) -> Group<'_> {
             // Only the lines that are meant: handing over the whole file for each of two hundred
             // problems would read it two hundred times.
             let text = source.text.as_str();
-            let start = text[..problem.span.start].rfind('\n').map_or(0, |newline| newline + 1);
+            let start = text[..problem.place.start].rfind('\n').map_or(0, |newline| newline + 1);
             let end =
-                text[problem.span.end..].find('\n').map_or(text.len(), |n| problem.span.end + n);
-            let caret = problem.span.start - start..problem.span.end - start;
+                text[problem.place.end..].find('\n').map_or(text.len(), |n| problem.place.end + n);
+            let caret = problem.place.start - start..problem.place.end - start;
             let mut annotation = AnnotationKind::Primary.span(caret);
             if !problem.label.is_empty() {
                 annotation = annotation.label(problem.label.as_str());

@@ -26,6 +26,8 @@ pub(crate) struct Message {
     pub(crate) help: Option<String>,
     /// Bytes of the string that are meant, where it is not all of it.
     pub(crate) within: Option<(usize, usize)>,
+    /// Whether it may be said of a secret: nothing of the value is in it.
+    pub(crate) quotes_nothing: bool,
 }
 
 impl Message {
@@ -45,7 +47,14 @@ impl Message {
 impl Message {
     /// A headline and what stands at the caret.
     pub(crate) fn new(code: &'static Code, text: String, label: &str) -> Message {
-        Message { code, text, label: label.to_owned(), help: None, within: None }
+        let label = label.to_owned();
+        Message { code, text, label, help: None, within: None, quotes_nothing: false }
+    }
+
+    /// For a place whose value is not shown.
+    pub(crate) fn quoting_nothing(mut self) -> Message {
+        self.quotes_nothing = true;
+        self
     }
 
     /// With a remedy.
@@ -130,7 +139,8 @@ pub(crate) fn syntax(parser_words: &str, rest: &str) -> Message {
     let said = parser_words.split(", expected").next().unwrap_or(parser_words);
     if said == "duplicate key" {
         return Message::new(&codes::KEY_TWICE, "key is set twice".to_owned(), "set again here")
-            .help("keep one of the two");
+            .help("keep one of the two")
+            .quoting_nothing();
     }
     let (text, help) = match said {
         "recursion limit" | "cannot recurse further; max recursion depth met" => {
@@ -161,7 +171,7 @@ pub(crate) fn syntax(parser_words: &str, rest: &str) -> Message {
         "key with no value" => ("a key without a value", Some("write `key = value`")),
         words => (words, None),
     };
-    let message = Message::new(&codes::SYNTAX, format!("not TOML: {text}"), "");
+    let message = Message::new(&codes::SYNTAX, format!("not TOML: {text}"), "").quoting_nothing();
     Message { help: help.map(str::to_owned), ..message }
 }
 
@@ -176,6 +186,32 @@ pub(crate) fn fragment_section(key: &str, allowed: &[&str]) -> Message {
     let text = format!("`{}` cannot stand in an included file", shown(key));
     Message::new(&codes::FRAGMENT_SECTION, text, "belongs into the main file")
         .help(format!("included files may hold {}", one_of(allowed).replace(" or ", " and ")))
+}
+
+/// A file that would be read again and again.
+pub(crate) fn includes_itself(name: &str) -> Message {
+    let text = format!("`{}` includes itself", shown(name));
+    Message::new(&codes::INCLUDE_RING, text, "leads back to the main file").help(
+        "give the included files a folder of their own, such as `include = \"conf.d/*.toml\"`",
+    )
+}
+
+/// An included file that includes.
+pub(crate) fn fragment_includes(name: &str, back_to: Option<&str>) -> Message {
+    let help = "name every file in the `include` of the main file";
+    let label = "belongs into the main file";
+    let Some(back_to) = back_to else {
+        let text = "`include` cannot stand in an included file".to_owned();
+        return Message::new(&codes::FRAGMENT_SECTION, text, label).help(help);
+    };
+    let text = match name == back_to {
+        true => format!("`{}` includes itself", shown(name)),
+        false => {
+            let (name, back_to) = (shown(name), shown(back_to));
+            format!("`{name}` includes `{back_to}`, which has included it")
+        }
+    };
+    Message::new(&codes::INCLUDE_RING, text, label).help(help)
 }
 
 /// An include without a match.
@@ -208,6 +244,17 @@ pub(crate) fn missing_key(key: &str, section: &str, kind: &Kind) -> Message {
 pub(crate) fn wrong_type(kind: &Kind, found: &str) -> Message {
     let text = format!("expected {}, found {found}", expected(kind));
     Message::new(&codes::WRONG_TYPE, text, "wrong type")
+}
+
+/// One where a list is, `[[routes]]` in TOML.
+pub(crate) fn not_a_list(kind: &Kind, path: &str, found: &str) -> Message {
+    wrong_type(kind, found).help(format!("write `[[{path}]]`, once for each"))
+}
+
+/// A list where each has a name, `[listeners.web]` in TOML.
+pub(crate) fn not_named(kind: &Kind, path: &str, name: Option<&str>, found: &str) -> Message {
+    let name = name.map_or_else(|| "NAME".to_owned(), shown);
+    wrong_type(kind, found).help(format!("write `[{path}.{name}]`, once for each"))
 }
 
 /// A key without effect.

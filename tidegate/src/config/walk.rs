@@ -6,6 +6,7 @@
 
 use super::document::{Entry, Node, Sources, Span, Table, Value};
 use super::keys::{Default, Key, Kind, Names, ROOT, Shape, Status, Word};
+use super::mask::is_secret_header;
 use super::problem::Problems;
 use super::text::{self, Message, values as say};
 use super::values;
@@ -27,8 +28,11 @@ impl Walk<'_> {
         for entry in &table.entries {
             match shape.key(&entry.key) {
                 Some(key) => self.key(key, entry, &join(path, &entry.key)),
-                None if self.problems.only_counts() => {}
                 None => {
+                    self.hide(&entry.node);
+                    if self.problems.only_counts() {
+                        continue;
+                    }
                     let known: Vec<&str> = shape.keys.iter().map(|key| key.name).collect();
                     self.say(entry.key_span, text::unknown_key(&entry.key, path, &known));
                 }
@@ -55,8 +59,13 @@ impl Walk<'_> {
         match (kind, &node.value) {
             (Kind::Table(shape), Value::Table(table)) => self.table(shape, table, node.span, path),
             (Kind::Named(names, inner), Value::Table(table)) => {
+                // Variables of a program, and fields that carry credentials.
+                let is_env = *names == Names::Free && path.ends_with(".env");
                 for entry in &table.entries {
                     self.name(*names, entry);
+                    if is_env || (*names == Names::Header && is_secret_header(&entry.key)) {
+                        self.hide(&entry.node);
+                    }
                     self.value(inner, &entry.node, &join(path, &entry.key));
                 }
             }
@@ -69,6 +78,15 @@ impl Walk<'_> {
                 }
             }
             (Kind::Many(inner), _) => self.value(inner, node, path),
+            (Kind::List(Kind::Table(_)), Value::Table(_)) if self.is_section(node) => {
+                self.say(node.span, text::not_a_list(kind, path, &text::found(&node.value)));
+            }
+            (Kind::Named(_, Kind::Table(_)), Value::List(nodes)) if self.is_section(node) => {
+                let first = nodes.first().and_then(Node::table);
+                let name = first.and_then(|table| table.get("name")).and_then(Node::text);
+                let found = text::found(&node.value);
+                self.say(node.span, text::not_named(kind, path, name, &found));
+            }
             (Kind::OneOf(kinds), _) => match kinds.iter().find(|kind| fits(kind, &node.value)) {
                 Some(inner) => self.value(inner, node, path),
                 None => self.say(node.span, text::wrong_type(kind, &text::found(&node.value))),
@@ -86,6 +104,15 @@ impl Walk<'_> {
             }
             _ => self.scalar(kind, node),
         }
+    }
+
+    /// Whether a table, or the first of a list, has a header of its own.
+    fn is_section(&self, node: &Node) -> bool {
+        let first = match &node.value {
+            Value::List(nodes) => nodes.first().unwrap_or(node),
+            _ => node,
+        };
+        self.sources.text(first.span).starts_with('[')
     }
 
     fn scalar(&mut self, kind: &Kind, node: &Node) {
@@ -110,7 +137,8 @@ impl Walk<'_> {
                 }
                 _ => {
                     self.problems.hide(node.span);
-                    self.say(node.span, text::wrong_type(&Kind::Secret, "something else"));
+                    let message = text::wrong_type(&Kind::Secret, "something else");
+                    self.say(node.span, message.quoting_nothing());
                 }
             };
         };
@@ -119,11 +147,23 @@ impl Walk<'_> {
             if WAYS.contains(&entry.key.as_str()) {
                 self.scalar(&Kind::Text, &entry.node);
             } else {
+                self.hide(&entry.node);
                 self.say(entry.key_span, text::unknown_key(&entry.key, path, &WAYS));
             }
         }
         if table.entries.iter().filter(|e| WAYS.contains(&e.key.as_str())).count() != 1 {
             self.say(node.span, say::secret_reference());
+        }
+    }
+
+    /// Never shows the texts of a value: it is a secret, or may be one under a mistyped key.
+    fn hide(&mut self, node: &Node) {
+        match &node.value {
+            Value::Text(_) => self.problems.hide(node.span),
+            // The parser refuses nesting beyond 80 levels.
+            Value::List(nodes) => nodes.iter().for_each(|node| self.hide(node)),
+            Value::Table(table) => table.entries.iter().for_each(|entry| self.hide(&entry.node)),
+            _ => {}
         }
     }
 

@@ -42,7 +42,7 @@ pub(super) fn key(build: &mut Build<'_>, node: Option<&Node>, path: &str) -> Arc
     let secret = node.and_then(|node| secret(build, node, path).map(|bytes| (node, bytes)));
     let Some((node, bytes)) = secret else { return random_key() };
     if bytes.len() < SHORTEST_KEY {
-        build.say(node.span, say::secret_weak(path, bytes.len(), SHORTEST_KEY));
+        build.say(node.span, say::secret_weak(path, SHORTEST_KEY));
     }
     bytes.into()
 }

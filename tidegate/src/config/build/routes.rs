@@ -139,6 +139,14 @@ fn redirect(view: View<'_>) -> Action {
 }
 
 fn respond(build: &mut Build<'_>, view: View<'_>) -> Action {
+    let status = view.integer("status").unwrap_or(200);
+    for key in ["body", "file"] {
+        if let Some(node) = view.own(key).filter(|node| node.text() != Some(""))
+            && [204, 205, 304].contains(&status)
+        {
+            build.say(node.span, say::body_of_none(key, status));
+        }
+    }
     let body: Arc<[u8]> = match (view.own("body"), view.own("file")) {
         (Some(_), Some(file)) => {
             build.say(file.span, say::choice("`respond`", &["body", "file"], &["body", "file"]));
@@ -148,7 +156,7 @@ fn respond(build: &mut Build<'_>, view: View<'_>) -> Action {
         (body, None) => body.and_then(Node::text).unwrap_or_default().as_bytes().into(),
     };
     Action::Respond {
-        status: view.integer("status").unwrap_or(200),
+        status,
         body,
         content_type: view.text("content_type").unwrap_or("text/plain").into(),
     }

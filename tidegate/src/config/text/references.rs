@@ -95,7 +95,10 @@ pub(crate) fn pool_unused(pool: &str) -> Message {
 /// A backend that is the door itself.
 pub(crate) fn own_listener(address: &str, listener: &str) -> Message {
     let text = format!("`{}` is the address of {listener} of this door", shown(address));
-    Message::new(&codes::LOOP, text, "requests would go round in circles")
+    Message::new(&codes::LOOP, text, "requests would go round in circles").help(
+        "write the address where the server itself listens; for what another route of this door \
+         does, name the pool of that route",
+    )
 }
 
 /// Instances that would have to listen where the door does.
@@ -217,6 +220,44 @@ pub(crate) fn shadowed(route: &str, by: &str, same: bool) -> Message {
     let text =
         format!("no request reaches route `{}`: `{}` before it {why}", shown(route), shown(by));
     Message::new(&codes::SHADOWED, text, "never reached")
+}
+
+/// A path that is never seen as it is written.
+pub(crate) fn path_never_merged(path: &str, normal: &str) -> Message {
+    let why = "the listener merges slashes before routes are matched";
+    let help =
+        format!("write `{}`, or `paths.merge_slashes = false` at the listener", shown(normal));
+    never_matches(path, why).help(help)
+}
+
+/// A path that is refused before it is matched.
+pub(crate) fn path_never_refused(path: &str, code: &str, key: &str) -> Message {
+    let why = format!("the listener answers a path with `{code}` with 400");
+    never_matches(path, &why).help(format!("write `paths.{key} = true` at the listener"))
+}
+
+/// A method that is not passed on.
+pub(crate) fn method_never(method: &str) -> Message {
+    never_matches(method, "it is answered with 405 before routes are matched")
+        .help("leave it out; neither tunnels nor echoes go through this door")
+}
+
+/// The opposite of everything.
+pub(crate) fn not_everything() -> Message {
+    never_matches("not = {}", "an empty match holds for every request, and its opposite for none")
+        .help("leave `not` out, or write in it what must not hold")
+}
+
+fn never_matches(what: &str, why: &str) -> Message {
+    let text = format!("`{}` never matches: {why}", shown(what));
+    Message::new(&codes::SHADOWED, text, "never matches")
+}
+
+/// A text beside a status that has none (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
+pub(crate) fn body_of_none(key: &str, status: u16) -> Message {
+    let text = format!("`{key}` is never sent: an answer with status {status} has no body");
+    Message::new(&codes::STATUS, text, "no body here")
+        .help(format!("leave `{key}` out, or write another `status`"))
 }
 
 /// A limit behind a shorter one.

@@ -154,15 +154,17 @@ pub(crate) fn placeholder(name: &str, known: &[&str], within: (usize, usize)) ->
 /// A secret in the file.
 pub(crate) fn inline_secret(path: &str) -> Message {
     let text = format!("`{path}` is a secret and stands in the file itself");
-    Message::new(&codes::INLINE_SECRET, text, "readable by whoever reads the file").help(
-        "write { file = \"/run/secrets/...\" }, { env = \"...\" } or { credential = \"...\" }",
-    )
+    Message::new(&codes::INLINE_SECRET, text, "readable by whoever reads the file")
+        .help(
+            "write { file = \"/run/secrets/...\" }, { env = \"...\" } or { credential = \"...\" }",
+        )
+        .quoting_nothing()
 }
 
 /// A secret table with none or several ways.
 pub(crate) fn secret_reference() -> Message {
     let text = "a secret is named by exactly one of `file`, `env` or `credential`".to_owned();
-    Message::new(&codes::CHOICE, text, "")
+    Message::new(&codes::CHOICE, text, "").quoting_nothing()
 }
 
 /// A secret that is not there.
@@ -170,9 +172,10 @@ pub(crate) fn secret_unreadable(path: &str, why: &str) -> Message {
     Message::new(&codes::SECRET_UNREADABLE, format!("`{path}` cannot be read: {why}"), "")
 }
 
-/// A secret that is too short.
-pub(crate) fn secret_weak(path: &str, bytes: usize, least: usize) -> Message {
-    let text = format!("`{path}` has {bytes} bytes; at least {least} are needed");
+/// A secret that is too short; how short is nobody's business.
+pub(crate) fn secret_weak(path: &str, least: usize) -> Message {
+    let text = format!("`{path}` has fewer than {least} bytes");
     Message::new(&codes::SECRET_WEAK, text, "")
+        .quoting_nothing()
         .help("make one with `head -c 32 /dev/urandom | base64`")
 }
