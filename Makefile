@@ -73,10 +73,11 @@ soak: ## half an hour (TIDEGATE_SOAK_MINUTES) of load while backends die and com
 FUZZ_SECONDS ?= 600
 
 # libFuzzer needs a nightly compiler, and its own build (tests/fuzz/Cargo.toml).
-fuzz: ## bytes that nobody wrote, for the codec and for a running door: ten minutes each
+fuzz: ## bytes that nobody wrote, for codec, configuration and a running door: ten minutes each
 	tests/fuzz/run.sh request $(FUZZ_SECONDS)
 	tests/fuzz/run.sh response $(FUZZ_SECONDS)
-	TIDEGATE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked -p tests --test mutations
+	tests/fuzz/run.sh config $(FUZZ_SECONDS)
+	TIDEGATE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked -p tests --test mutations --test check
 
 # The kit is outside the workspace, so that nothing above reaches it.
 kit: ## lints and tests of the benchmark itself

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the messages of tests/fixtures as seeds: seeds.py request|response FOLDER.
+"""Writes what is in tests/fixtures as seeds: seeds.py request|response|config FOLDER.
 
 The format is that of tests/src/corpus.rs; of templates and repetitions only the raw text is taken.
 """
@@ -42,6 +42,11 @@ def messages(paragraphs):
 def main():
     """Writes one file for each."""
     kind, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    if kind == "config":
+        tests = pathlib.Path(__file__).parent.parent
+        for file in [*(tests / "fixtures/config").glob("*.toml"), *(tests.parent / "examples").glob("*.toml")]:
+            (folder / file.stem).write_bytes(file.read_bytes()[:8000])
+        return
     source = pathlib.Path(__file__).parent.parent / "fixtures" / {"request": "requests", "response": "answers"}[kind]
     prefix = b"\x10\0" if kind == "request" else b"\0\0\x10"
     for file in sorted(source.glob("*.txt")):

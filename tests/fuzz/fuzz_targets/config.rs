@@ -2,7 +2,7 @@
 //! what is shown as effective must be read again as a configuration.
 //!
 //! ```text
-//! cd tests && cargo +nightly fuzz run config fuzz/corpus/config fixtures/config -- -max_total_time=600
+//! tests/fuzz/run.sh config 600
 //! ```
 
 #![no_main]

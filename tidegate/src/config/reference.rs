@@ -15,12 +15,15 @@ const HEAD: &str = "\
 
 One TOML file, `/etc/tidegate/tidegate.toml` unless the command line says otherwise, and whatever
 its `include` names. `tidegate check FILE` prints every problem and ends with 0, or with 78 if the
-file cannot be used; `tidegate config show --effective FILE` prints every value that holds.
+file cannot be used; `tidegate config show --effective FILE` prints every value that holds. With
+`-` for FILE, `check` reads standard input, and paths are relative to the working directory.
 
 - Durations are texts with a unit: `\"250ms\"`, `\"90s\"`, `\"5m\"`, `\"2h30m\"`, `\"1d\"`, `\"2w\"`. Sizes:
   `\"512B\"`, `\"64KiB\"`, `\"1MiB\"`. Shares: `\"85%\"`. A bare number is refused where a unit is needed.
 - Secrets are named and not written: `{ file = \"/run/secrets/key\" }`, `{ env = \"KEY\" }`, or
-  `{ credential = \"key\" }` for systemd's `LoadCredential=`.
+  `{ credential = \"key\" }` for systemd's `LoadCredential=`. No report, log or answer shows one, nor
+  the value of an unknown key or of a variable of a program: `***` stands for it, whatever its
+  length. Columns are those of the line as it is shown.
 - Unknown keys are errors. Keys marked *not supported yet* are known and checked; using one is a
   warning and has no effect.
 - Where a list of texts is expected, a single text will do.

@@ -110,7 +110,8 @@ static REDIRECT: Shape = Shape {
         key(
             "to",
             Kind::Location,
-            "A URL or path; `{host}`, `{path}` and `{query}` stand for those of the request.",
+            "A URL or path; `{host}`, `{path}` and `{query}` stand for those of the request. `{query}` \
+             brings its own `?`, if there is a query: write `/new{path}{query}`.",
         )
         .required(),
         key("status", Kind::Status(301, 308), "301, 302, 303, 307 or 308.").or("308"),
