@@ -12,7 +12,8 @@ use super::mask::is_secret_header;
 use super::values::default_as_toml;
 use super::view::View;
 
-const REDACTED: &str = "\"(redacted)\"";
+/// Long enough for a key, so that what is shown can be read again.
+const REDACTED: &str = "\"(redacted, see the file)\"";
 
 /// What the files say, in one piece, as TOML. With `with_defaults` also what holds without being
 /// written; each such line says so.
