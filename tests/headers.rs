@@ -111,6 +111,25 @@ async fn a_client_gets_what_the_backend_sent_and_ours_and_nothing_else() {
     assert_eq!(response.head.text(), expected.join("\r\n"));
 }
 
+/// RFC 9110 §15.5.22: it must say to what, although the field is one of a single hop elsewhere.
+#[tokio::test]
+async fn a_426_says_what_to_change_to() {
+    let red = TestBackend::start("red").await;
+    let door = TestDoor::in_front_of(&[&red], 1).await;
+    let mut client = door.client().await;
+    for (status, lines, expected) in [
+        (426, ["Connection: upgrade", "Upgrade: websocket"], (Some("upgrade"), Some("websocket"))),
+        (426, ["Connection: upgrade", "Upgrade: h2c"], (None, None)),
+        (200, ["Connection: upgrade", "Upgrade: websocket"], (None, None)),
+    ] {
+        red.answer_next(Answer::full(status, &lines, b""));
+        let response = client.get("/").await;
+        assert_eq!(response.status, status);
+        let got = (response.field("connection"), response.field("upgrade"));
+        assert_eq!((got.0.as_deref(), got.1.as_deref()), expected, "{lines:?}");
+    }
+}
+
 #[tokio::test]
 async fn fields_of_one_hop_go_no_further() {
     let red = TestBackend::start("red").await;

@@ -14,6 +14,7 @@ use policies::route::{Action, Location, Request, Target, even_dice};
 
 use crate::config::ListenerConfig;
 use crate::exchange::{Exchange, FieldsOf};
+use crate::forwarded;
 use crate::http1::{Framing, Known, Method};
 use crate::outcome::Outcome;
 use crate::reason::Reason;
@@ -178,7 +179,7 @@ fn normalise_host(exchange: &mut Exchange) -> Result<(), Reason> {
 }
 
 /// The peer, or who a chain of trusted proxies says it speaks for: the last entry of
-/// `X-Forwarded-For` that is not one of them.
+/// `X-Forwarded-For` that is not one of them, or where that field is not there, of `Forwarded`.
 fn find_client(exchange: &mut Exchange, listener: &ListenerConfig, peer: IpAddr) {
     exchange.client = peer;
     if listener.trusted_proxies.is_empty() {
@@ -190,6 +191,9 @@ fn find_client(exchange: &mut Exchange, listener: &ListenerConfig, peer: IpAddr)
     }
     exchange.is_trusted = true;
     let mut client = peer;
+    if exchange.field(Known::XForwardedFor).is_none() {
+        client = forwarded::client(exchange.values(Known::Forwarded), trusts).unwrap_or(peer);
+    }
     let lines = exchange.head.fields.iter().rev();
     'lines: for line in lines.filter(|line| line.known == Known::XForwardedFor) {
         for entry in exchange.text(line.value).rsplit(|&byte| byte == b',') {

@@ -76,7 +76,26 @@ impl Answer<'_> {
         } else if http10 {
             out.extend_from_slice(b"connection: keep-alive\r\n");
         }
+        if self.status == 426 {
+            self.write_offer(out);
+        }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// What a 426 says that the client has to change to, which it must say (RFC 9110 §15.5.22). Not
+    /// HTTP/2 without TLS: who asked for that would be refused.
+    #[cold]
+    fn write_offer(&self, out: &mut Vec<u8>) {
+        let Some((head, bytes)) = self.backend else { return };
+        let lines = head.fields.iter().filter(|line| line.known == Known::Upgrade);
+        let is_h2c = |value: &[u8]| value.get(..3).is_some_and(|v| v.eq_ignore_ascii_case(b"h2c"));
+        let offers = lines.map(|line| line.value.of(bytes)).filter(|value| !is_h2c(value));
+        for (number, offer) in offers.enumerate() {
+            if number == 0 {
+                out.extend_from_slice(b"connection: upgrade\r\n");
+            }
+            push_field(out, b"upgrade", offer);
+        }
     }
 
     fn is_edited(&self, name: &[u8]) -> bool {
@@ -204,6 +223,7 @@ pub(crate) fn reason(status: u16) -> &'static str {
         201 => "Created",
         202 => "Accepted",
         204 => "No Content",
+        205 => "Reset Content",
         206 => "Partial Content",
         301 => "Moved Permanently",
         302 => "Found",
@@ -216,14 +236,19 @@ pub(crate) fn reason(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
         408 => "Request Timeout",
         409 => "Conflict",
         410 => "Gone",
+        412 => "Precondition Failed",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
         416 => "Range Not Satisfiable",
         417 => "Expectation Failed",
+        421 => "Misdirected Request",
         422 => "Unprocessable Content",
+        426 => "Upgrade Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",

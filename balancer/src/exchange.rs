@@ -11,6 +11,7 @@ use crate::http1::{Known, RequestHead, ResponseHead, Span};
 use crate::outcome::Outcome;
 use crate::reason::Reason;
 use crate::timer::{Micros, Millis};
+use crate::trace::is_traceparent;
 
 /// How many backends one request can have been to.
 pub(crate) const MAX_ATTEMPTS: usize = 11;
@@ -214,6 +215,20 @@ impl Exchange {
     pub(crate) fn id(&self) -> &[u8] {
         let given = if self.is_trusted { self.field(Known::XRequestId) } else { None };
         given.filter(|id| is_plain_id(id)).unwrap_or(&self.request_id)
+    }
+
+    /// The trace that a trusted proxy's request belongs to, if it is one that can be continued. The
+    /// field may be there once (W3C Trace Context §3.2).
+    pub(crate) fn trace(&self) -> Option<&[u8]> {
+        let mut values = self.is_trusted.then(|| self.values(Known::Traceparent))?;
+        let value = values.next().filter(|value| is_traceparent(value))?;
+        values.next().is_none().then_some(value)
+    }
+
+    /// The values of all lines of a known field, in their order.
+    pub(crate) fn values(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        let lines = self.head.fields.iter().filter(move |line| line.known == known);
+        lines.map(|line| self.text(line.value))
     }
 
     /// The first value of a known field.

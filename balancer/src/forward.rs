@@ -10,7 +10,7 @@ use crate::admission::max_forwards;
 use crate::answer::{copy_lines, push_decimal, push_field};
 use crate::config::{ForwardedStyle, ListenerConfig, Rewrite, RouteConfig};
 use crate::exchange::Exchange;
-use crate::http1::{Framing, Known, Method};
+use crate::http1::{Framing, Known, Method, Version};
 
 /// Fixed for a generation: what every forwarded head needs besides the request.
 pub(crate) struct Forwarding<'a> {
@@ -80,25 +80,28 @@ impl Forwarding<'_> {
     fn write_passed_fields(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         let edits = &self.route.request_headers;
         let edited = !edits.is_empty();
-        let method = exchange.head.method;
         copy_lines(&exchange.bytes, &exchange.head.fields, out, |line| {
             line.hop
-                || self.is_ours(line.known, method, exchange.is_trusted)
+                || self.is_ours(line.known, exchange)
                 || (edited && edits.replaces(exchange.text(line.name)))
         });
     }
 
-    /// Fields that we write ourselves, or that nobody but a trusted proxy may write.
-    fn is_ours(&self, known: Known, method: Method, is_trusted: bool) -> bool {
+    /// Fields that we write ourselves, that nobody but a trusted proxy may write, or that say nothing
+    /// in this request.
+    fn is_ours(&self, known: Known, exchange: &Exchange) -> bool {
+        let is_trusted = exchange.is_trusted;
         match known {
             Known::Host | Known::XRequestId => true,
-            Known::MaxForwards => method == Method::Options,
+            Known::MaxForwards => exchange.head.method == Method::Options,
             Known::XForwardedFor | Known::XForwardedProto | Known::XForwardedHost => {
                 !is_trusted || self.writes_x_forwarded()
             }
             Known::Forwarded => !is_trusted || self.writes_forwarded(),
             Known::XForwardedPort | Known::XRealIp => !is_trusted,
-            Known::Traceparent | Known::Tracestate => !is_trusted,
+            Known::Traceparent | Known::Tracestate => exchange.trace().is_none(),
+            // RFC 9110 §10.1.1: HTTP/1.0 knows none, and nobody waits for the answer to it.
+            Known::Expect => exchange.head.version == Version::Http10,
             _ => false,
         }
     }
@@ -168,13 +171,13 @@ impl Forwarding<'_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// A request id always; a trace where none may be continued (W3C Trace Context §3.2).
+    /// A request id always; a trace where none can be continued (W3C Trace Context §3.2).
     fn write_ids(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         self.write_own(b"x-request-id", exchange.id(), out);
         if self.is_edited(b"traceparent") {
             return;
         }
-        if exchange.is_trusted && exchange.field(Known::Traceparent).is_some() {
+        if exchange.trace().is_some() {
             return;
         }
         out.extend_from_slice(b"traceparent: 00-");

@@ -15,6 +15,7 @@
 //! that requests of two workers both write are the padded counts in a backend's slot. Nothing here
 //! knows of the scaler or of a cloud: traffic flows although they are down.
 
+mod accept;
 pub mod access_log;
 mod admission;
 mod answer;
@@ -28,9 +29,11 @@ pub mod door;
 mod exchange;
 pub mod explain;
 mod forward;
+mod forwarded;
 mod front;
 pub mod http1;
 pub mod limits;
+mod list;
 mod listener;
 pub mod load;
 pub mod outcome;
@@ -54,6 +57,7 @@ pub mod stats;
 mod sticky;
 mod streams;
 mod timer;
+mod trace;
 mod tunnel;
 mod upstream;
 mod view;

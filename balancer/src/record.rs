@@ -53,6 +53,5 @@ pub(crate) fn write(
 
 /// The trace that a trusted proxy's request belongs to, else the one that we began.
 fn trace_id(exchange: &Exchange) -> Option<&[u8]> {
-    let given = exchange.field(Known::Traceparent).filter(|_| exchange.is_trusted);
-    given.and_then(|value| value.get(3..35)).or(Some(&exchange.request_id))
+    exchange.trace().and_then(|value| value.get(3..35)).or(Some(&exchange.request_id))
 }

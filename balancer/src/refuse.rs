@@ -1,5 +1,6 @@
 //! The fixed answers that the door gives itself.
 
+use crate::accept::prefers_json;
 use crate::answer::reason;
 use crate::exchange::Exchange;
 use crate::http1::Known;
@@ -89,18 +90,8 @@ impl Refusal {
     }
 }
 
-/// Whether `Accept` names JSON and does not name HTML before it.
 fn wants_json(exchange: &Exchange) -> bool {
-    let lines = exchange.head.fields.iter().filter(|line| line.known == Known::Accept);
-    let mut named = lines.filter_map(|line| {
-        let accept = exchange.text(line.value);
-        let find = |word: &[u8]| memchr::memmem::find(accept, word);
-        match (find(b"json"), find(b"html")) {
-            (Some(json), Some(html)) => Some(json < html),
-            (json, html) => json.or(html).map(|_| json.is_some()),
-        }
-    });
-    named.next().unwrap_or(false)
+    prefers_json(exchange.values(Known::Accept))
 }
 
 /// Value of `Allow` in a 405.

@@ -17,6 +17,8 @@ pub(super) struct Facts {
     /// The value of Host; requests only, like the next two.
     pub(super) host: Option<Span>,
     pub(super) expect_continue: bool,
+    /// There is an expectation other than `100-continue`.
+    pub(super) expects_other: bool,
     pub(super) te_trailers: bool,
     /// Connection says `upgrade`.
     upgrade: bool,
@@ -56,6 +58,7 @@ impl Facts {
             keep_alive_timeout: None,
             host: None,
             expect_continue: false,
+            expects_other: false,
             te_trailers: false,
             upgrade: false,
             protocol: None,
@@ -95,7 +98,11 @@ impl Facts {
             (Known::ContentLength, _) => return self.content_length(value, has_tab),
             (Known::TransferEncoding, _) => return self.transfer_encoding(value, has_tab),
             (Known::Host, Side::Request) => return self.host(value, span, has_tab),
-            (Known::Expect, Side::Request) => return self.expect(value),
+            (Known::Expect, Side::Request) => {
+                let is_continue = value.eq_ignore_ascii_case(b"100-continue");
+                self.expect_continue |= is_continue;
+                self.expects_other |= !is_continue;
+            }
             (Known::Te, Side::Request) => {
                 let mut options = options(value);
                 self.te_trailers |= options.any(|option| option.eq_ignore_ascii_case(b"trailers"));
@@ -145,12 +152,6 @@ impl Facts {
         }
         let is_host = !value.is_empty() && !has_tab && scan::all_host(value);
         if is_host { Ok(()) } else { Err(Malformed::HostInvalid) }
-    }
-
-    fn expect(&mut self, value: &[u8]) -> Result<(), Malformed> {
-        self.expect_continue = true;
-        let is_continue = value.eq_ignore_ascii_case(b"100-continue");
-        if is_continue { Ok(()) } else { Err(Malformed::Expectation) }
     }
 
     fn connection(&mut self, value: &[u8]) -> Result<(), Malformed> {

@@ -207,6 +207,9 @@ fn conclude(bytes: &[u8], facts: &Facts, head: &mut RequestHead) -> Result<(), M
         Some(length) => Framing::Length(length),
         None => Framing::None,
     };
+    if facts.expects_other && is_http11 {
+        return Err(Malformed::Expectation);
+    }
     // RFC 9110 §10.1.1: void in HTTP/1.0; without a body there is nothing to wait with.
     let has_body = !matches!(head.framing, Framing::None | Framing::Length(0));
     head.expect_continue = facts.expect_continue && is_http11 && has_body;

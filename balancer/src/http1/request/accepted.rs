@@ -131,6 +131,8 @@ fn http_1_0_may_lack_host_and_has_no_upgrade_and_no_100() {
         Expect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     let head = parsed(bytes);
     assert_eq!((head.upgrade, head.expect_continue), (None, false));
+    let bytes = b"POST / HTTP/1.0\r\nExpect: 200-ok\r\nContent-Length: 5\r\n\r\n";
+    assert!(!parsed(bytes).expect_continue);
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub(crate) static LISTENER: Shape = Shape {
         key(
             "trusted_proxies",
             Kind::Many(&Kind::Cidr),
-            "Peers whose `X-Forwarded-*`, `Forwarded`, `traceparent` and request id are passed on; the client is who their `X-Forwarded-For` names.",
+            "Peers whose `X-Forwarded-*`, `Forwarded`, `traceparent` and request id are passed on; the client is who their `X-Forwarded-For` names, or without that field their `Forwarded`.",
         ),
         key(
             "forwarded",
