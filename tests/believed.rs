@@ -51,6 +51,26 @@ async fn the_client_is_whom_forwarded_names_where_there_is_no_x_forwarded_for() 
     }
 }
 
+/// What stands behind us and reads the older fields is told the same.
+#[tokio::test]
+async fn whom_forwarded_names_is_in_the_older_fields_too() {
+    let red = TestBackend::start("red").await;
+    let door = trusting(&red, 1, "").await;
+    let mut client = door.client().await;
+    for (lines, client_is, proto) in [
+        ("Forwarded: for=\"[2001:db8::8]:1\";proto=https", "2001:db8::8, 127.0.0.1", "https"),
+        ("Forwarded: for=8.8.8.8;proto=https, for=10.0.0.1", "8.8.8.8, 127.0.0.1", "https"),
+        ("Forwarded: for=unknown;proto=https", "127.0.0.1", "http"),
+        ("Forwarded: for=8.8.8.8\r\nX-Forwarded-Proto: https", "8.8.8.8, 127.0.0.1", "https"),
+        ("X-Forwarded-For: 8.8.8.8\r\nForwarded: for=a;proto=https", "8.8.8.8, 127.0.0.1", "http"),
+        ("X-None: 1", "127.0.0.1", "http"),
+    ] {
+        let request = sent(&mut client, &red, &format!("{lines}\r\n")).await;
+        assert_eq!(request.head.all("x-forwarded-for"), [client_is], "{lines}");
+        assert_eq!(request.head.all("x-forwarded-proto"), [proto], "{lines}");
+    }
+}
+
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 #[tokio::test]

@@ -192,7 +192,8 @@ fn find_client(exchange: &mut Exchange, listener: &ListenerConfig, peer: IpAddr)
     exchange.is_trusted = true;
     let mut client = peer;
     if exchange.field(Known::XForwardedFor).is_none() {
-        client = forwarded::client(exchange.values(Known::Forwarded), trusts).unwrap_or(peer);
+        let named = forwarded::named(exchange.values(Known::Forwarded), trusts);
+        client = named.map_or(peer, |named| named.client);
     }
     let lines = exchange.head.fields.iter().rev();
     'lines: for line in lines.filter(|line| line.known == Known::XForwardedFor) {

@@ -6,10 +6,11 @@ use std::net::IpAddr;
 
 use policies::route::normal::{self, Normal, PathRules};
 
-use crate::admission::max_forwards;
+use crate::admission::{is_in, max_forwards};
 use crate::answer::{copy_lines, push_decimal, push_field};
 use crate::config::{ForwardedStyle, ListenerConfig, Rewrite, RouteConfig};
 use crate::exchange::Exchange;
+use crate::forwarded;
 use crate::http1::{Framing, Known, Method, Version};
 
 /// Fixed for a generation: what every forwarded head needs besides the request.
@@ -131,13 +132,17 @@ impl Forwarding<'_> {
         if self.writes_x_forwarded() {
             if !self.is_edited(b"x-forwarded-for") {
                 out.extend_from_slice(b"x-forwarded-for: ");
-                if is_trusted {
-                    write_list(exchange, Known::XForwardedFor, out);
+                if is_trusted && !write_list(exchange, Known::XForwardedFor, out) {
+                    self.write_named(exchange, out);
                 }
                 write_ip(self.peer, out);
                 out.extend_from_slice(b"\r\n");
             }
-            let proto = earlier(Known::XForwardedProto).unwrap_or(b"http");
+            let proto = match earlier(Known::XForwardedProto) {
+                Some(proto) => proto,
+                None if is_trusted => self.named_proto(exchange).as_bytes(),
+                None => b"http",
+            };
             self.write_own(b"x-forwarded-proto", proto, out);
             if let Some(host) = earlier(Known::XForwardedHost).or(exchange.raw_host()) {
                 self.write_own(b"x-forwarded-host", host, out);
@@ -169,6 +174,24 @@ impl Forwarding<'_> {
             out.push(b'"');
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Whom a proxy has named by `Forwarded` alone, for those behind us that read the older field.
+    #[cold]
+    fn write_named(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        if exchange.client != self.peer {
+            write_ip(exchange.client, out);
+            out.extend_from_slice(b", ");
+        }
+    }
+
+    /// What that client speaks with the proxy. Without a word about it: `http`, as we do.
+    #[cold]
+    fn named_proto(&self, exchange: &Exchange) -> &'static str {
+        let trusts = |ip: &IpAddr| is_in(*ip, &self.listener.trusted_proxies);
+        let is_older_there = exchange.field(Known::XForwardedFor).is_some();
+        let lines = exchange.values(Known::Forwarded).filter(|_| !is_older_there);
+        forwarded::named(lines, trusts).and_then(|named| named.proto).unwrap_or("http")
     }
 
     /// A request id always; a trace where none can be continued (W3C Trace Context §3.2).
@@ -272,12 +295,14 @@ fn write_max_forwards(exchange: &Exchange, out: &mut Vec<u8>) {
     }
 }
 
-/// All values of a list field, each followed by `, `.
-fn write_list(exchange: &Exchange, known: Known, out: &mut Vec<u8>) {
-    for line in exchange.head.fields.iter().filter(|line| line.known == known) {
-        out.extend_from_slice(exchange.text(line.value));
+/// All values of a list field, each followed by `, `; whether there are any.
+fn write_list(exchange: &Exchange, known: Known, out: &mut Vec<u8>) -> bool {
+    let before = out.len();
+    for value in exchange.values(known) {
+        out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
+    out.len() > before
 }
 
 /// `:8080` of `example.org:8080`, or nothing.

@@ -4,36 +4,44 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::list::{parts, unquoted};
 
+/// Who is named as the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// Its address.
+    pub(crate) client: IpAddr,
+    /// What it speaks with the proxy that names it, if that is said: `http` or `https`.
+    pub(crate) proto: Option<&'static str>,
+}
+
 /// The client that a chain of trusted proxies names by its `Forwarded` lines, which come in their
 /// order: the last address that is not one of them, else the first behind the last element that names
 /// nobody. `None` if there is none of these.
 ///
 /// A line that cannot be read names nobody, as a whole: a client could have opened a quote in it that
 /// the proxy behind it has closed.
-pub(crate) fn client<'a>(
+pub(crate) fn named<'a>(
     lines: impl Iterator<Item = &'a [u8]>,
     trusts: impl Fn(&IpAddr) -> bool,
-) -> Option<IpAddr> {
-    let mut client = None;
+) -> Option<Named> {
+    let mut named = None;
     for line in lines {
         if !parts(line, b',').all(|element| read(element).is_some()) {
-            client = None;
+            named = None;
             continue;
         }
         for element in parts(line, b',').filter(|element| !element.is_empty()) {
-            match read(element).flatten().map(|ip| ip.to_canonical()) {
-                None => client = None,
-                Some(ip) if client.is_none() || !trusts(&ip) => client = Some(ip),
-                Some(_) => {}
+            match read(element).flatten() {
+                Some(one) if named.is_some() && trusts(&one.client) => {}
+                other => named = other,
             }
         }
     }
-    client
+    named
 }
 
 /// Who is named by `for` in an element, if anybody; `None` if it is no element.
-fn read(element: &[u8]) -> Option<Option<IpAddr>> {
-    let mut found = None;
+fn read(element: &[u8]) -> Option<Option<Named>> {
+    let (mut found, mut proto) = (None, None);
     for pair in parts(element, b';').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_at(memchr::memchr(b'=', pair)?);
         let value = &value[1..];
@@ -45,8 +53,13 @@ fn read(element: &[u8]) -> Option<Option<IpAddr>> {
         if name.eq_ignore_ascii_case(b"for") && found.replace(node(text)).is_some() {
             return None;
         }
+        if name.eq_ignore_ascii_case(b"proto") && proto.replace(text).is_some() {
+            return None;
+        }
     }
-    Some(found.flatten())
+    let is = |known: &&str| proto.is_some_and(|text| text.eq_ignore_ascii_case(known.as_bytes()));
+    let proto = ["http", "https"].into_iter().find(is);
+    Some(found.flatten().map(|ip| Named { client: ip.to_canonical(), proto }))
 }
 
 /// The address of a node (RFC 7239 §6): IPv6 stands in brackets, a port may follow. Nobody is named by
@@ -96,8 +109,23 @@ mod tests {
             IpAddr::V4(ip) => ip.octets()[0] == 10,
             IpAddr::V6(ip) => ip.octets()[0] == 0xFD,
         };
-        let got = client(lines.iter().map(|line| line.as_bytes()), trusts);
-        assert_eq!(got, expected.map(|ip| ip.parse().unwrap()), "{lines:?}");
+        let got = named(lines.iter().map(|line| line.as_bytes()), trusts);
+        let expected = expected.map(|ip| ip.parse().unwrap());
+        assert_eq!(got.map(|named| named.client), expected, "{lines:?}");
+    }
+
+    #[test]
+    fn the_protocol_is_that_of_the_element_that_names_the_client() {
+        for (line, expected) in [
+            ("for=8.8.8.8;proto=https, for=10.0.0.1;proto=http", Some("https")),
+            ("for=8.8.8.8, for=10.0.0.1;proto=https", None),
+            ("for=6.6.6.6;proto=https, proto=\"HTTP\";for=8.8.8.8", Some("http")),
+            ("for=8.8.8.8;proto=gopher", None),
+        ] {
+            let got = named([line.as_bytes()].into_iter(), |ip| *ip == IpAddr::from([10, 0, 0, 1]));
+            let expected = Named { client: IpAddr::from([8, 8, 8, 8]), proto: expected };
+            assert_eq!(got, Some(expected), "{line}");
+        }
     }
 
     #[test]
@@ -140,6 +168,7 @@ mod tests {
             "for=8.8.8.8:80",
             "for=[2001:db8::1]",
             "for=8.8.8.8;for=8.8.8.8",
+            "for=8.8.8.8;proto=http;proto=https",
             "for =8.8.8.8",
             "for= 8.8.8.8",
             "for=\"8.8.8.8",
