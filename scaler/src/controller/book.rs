@@ -20,6 +20,9 @@ pub(super) const MOST_CALLS: usize = 4;
 /// An instance that went without us is not replaced for this long, unless somebody waits.
 pub(super) const MOURNING: Duration = Duration::from_secs(60);
 
+/// So many boots of an offer fail in a row, and it is bad.
+pub(super) const BAD_BOOTS: u32 = 3;
+
 /// A launch whose answer is not definite yet.
 #[derive(Debug, Clone)]
 pub(super) struct Launch {
@@ -82,10 +85,11 @@ pub(super) struct Book {
     pub buried: BTreeMap<BackendId, Duration>,
     /// Offers that failed, and when.
     pub banned: BTreeMap<Arc<str>, Duration>,
-    /// An offer was tried again although it had failed lately.
-    pub dared: Option<Duration>,
+    /// An offer was tried again although it had failed lately: when, and how often without one that
+    /// came to serve.
+    pub dared: Option<(Duration, u32)>,
     /// Boots that failed in a row, by offer.
-    pub failed_boots: BTreeMap<Arc<str>, u32>,
+    failed_boots: BTreeMap<Arc<str>, u32>,
     /// Nothing is launched before.
     pub blocked_until: Duration,
     /// What a quota stopped us at, until then.
@@ -247,6 +251,29 @@ impl Book {
         self.list.begin(now);
         self.list_asked = Some(now);
         true
+    }
+
+    /// Boots of an offer have failed; those in a row count.
+    pub(super) fn boots_failed(&mut self, offer: &Arc<str>, count: u32, now: Duration) {
+        let failed = self.failed_boots.entry(Arc::clone(offer)).or_default();
+        *failed = failed.saturating_add(count);
+        if *failed >= BAD_BOOTS {
+            self.banned.insert(Arc::clone(offer), now);
+        }
+    }
+
+    /// An instance of an offer serves, so it is not the offer.
+    pub(super) fn boot_succeeded(&mut self, offer: &Arc<str>) {
+        self.dared = self.dared.map(|(at, _)| (at, 0));
+        if self.failed_boots.remove(offer).is_some_and(|failed| failed >= BAD_BOOTS) {
+            self.banned.remove(offer);
+        }
+    }
+
+    /// Whether an instance that is gone was still there when this was asked, so that the answer says
+    /// nothing new about it; some lists lag behind by `visible_within`.
+    pub(super) fn is_buried(&self, id: &BackendId, asked: Duration, lag: Duration) -> bool {
+        self.buried.get(id).is_some_and(|at| asked <= *at + lag)
     }
 
     /// The next list is due at once.

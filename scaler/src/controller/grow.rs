@@ -12,8 +12,9 @@ use crate::controller::{Controller, Draft};
 use crate::look::{Action, Leaving, Look};
 use crate::ports::{LaunchRequest, Mark, Offer, Order};
 
-/// Between two tries while everything that can be launched has failed lately.
-const DARE: Duration = Duration::from_secs(15);
+/// First and longest pause between two tries while everything that can be launched has failed
+/// lately. Each doubles it until one comes to serve.
+const DARE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(240));
 
 impl Controller {
     pub(super) fn grow(&mut self, look: &Look, decision: &mut Decision, turn: &mut Draft) {
@@ -28,6 +29,8 @@ impl Controller {
         }
         let launched = if count > 0 { self.launch(look, count, decision, turn) } else { 0 };
         if back + launched == 0 {
+            // A step that nobody takes is none: it is held, which is told and written once.
+            decision.desired = decision.current;
             self.memory.retract_up();
         }
     }
@@ -113,11 +116,16 @@ impl Controller {
         if let Some(fresh) = offers.iter().find(|offer| failed(offer).is_none()) {
             return Some(fresh.clone());
         }
-        if self.book.dared.is_some_and(|dared| now.saturating_sub(dared) < DARE) {
-            return None;
+        let mut times = 0;
+        if let Some((dared, so_often)) = self.book.dared {
+            let doubled = 2u32.saturating_pow(so_often.saturating_sub(1).min(16));
+            if now.saturating_sub(dared) < DARE.0.saturating_mul(doubled).min(DARE.1) {
+                return None;
+            }
+            times = so_often;
         }
         let oldest = offers.iter().min_by_key(failed).cloned();
-        self.book.dared = Some(now);
+        self.book.dared = Some((now, times.saturating_add(1)));
         oldest
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use policies::backend::BackendId;
 use policies::membership::Stage;
 
-use crate::controller::book::{Held, Launch, MOURNING, Phase};
+use crate::controller::book::{BAD_BOOTS, Held, Launch, MOURNING, Phase};
 use crate::controller::{Controller, Draft};
 use crate::look::{Action, Event, Fact, Failure, FailureKind, Leaving, Look};
 use crate::ports::{Instance, InstanceState, MemberLook, Order, Token};
@@ -21,13 +21,10 @@ const QUOTA_HOLDS: Duration = Duration::from_secs(300);
 /// Nothing is launched for this long after the credentials were not enough.
 const DENIED_HOLDS: Duration = Duration::from_secs(60);
 
-/// So many boots of an offer fail in a row, and it is bad.
-const BAD_BOOTS: u32 = 3;
-
 /// Checks that fail for this long cost an instance its place.
 const UNHEALTHY_FOR: Duration = Duration::from_secs(60);
 
-/// A list that was asked for earlier is not believed about those that are buried.
+/// An answer takes no longer, so none that is older than a burial comes after this.
 const BURIED_FOR: Duration = Duration::from_secs(3600);
 
 impl Controller {
@@ -63,16 +60,19 @@ impl Controller {
         let launch = self.book.launches.remove(&token);
         // An answer to a launch that is settled already can still name an instance we have not seen.
         let since = launch.as_ref().map_or(now, |launch| launch.decided);
+        let asked = launch.as_ref().map_or(Duration::ZERO, |launch| launch.call.began);
         let offer = launch.as_ref().map(|launch| Arc::clone(&launch.request.offer.name));
         let live: Vec<&Instance> = answer.iter().filter(|one| one.state.is_live()).collect();
         for instance in &live {
-            self.hold(instance, since, now, offer.clone());
+            self.hold(instance, (since, now), asked, offer.clone());
         }
         let Some(launch) = launch else { return };
         if live.is_empty() {
             let text = "the instances of this launch are gone already".to_owned();
             let failure = Failure { kind: FailureKind::NoCapacity, retry_after: None, text };
             self.memory.retract_up();
+            // Whatever it is that ends them, it would end the next ones as well.
+            self.book.boots_failed(&launch.request.offer.name, BAD_BOOTS, now);
             turn.events.push(failed(&launch, failure));
             return;
         }
@@ -148,7 +148,7 @@ impl Controller {
                     self.ended(look, &instance.id, instance.state, turn);
                 }
             } else if instance.state.is_live() && self.is_ours(instance) {
-                self.found(look, instance, turn);
+                self.found(look, asked, instance, turn);
             }
         }
         let patience = self.abilities.visible_within;
@@ -171,35 +171,36 @@ impl Controller {
     }
 
     /// One that is in no book: of an open launch, or of a life that nobody remembers.
-    fn found(&mut self, look: &Look, instance: &Instance, turn: &mut Draft) {
+    fn found(&mut self, look: &Look, asked: Duration, instance: &Instance, turn: &mut Draft) {
         let now = look.now.steady;
-        if self.book.buried.contains_key(&instance.id) {
+        if self.book.is_buried(&instance.id, asked, self.abilities.visible_within) {
             return;
         }
         let token = instance.mark.as_ref().map(crate::ports::Mark::token);
         let launch = token.and_then(|token| self.book.launches.get(&token));
         if let Some(launch) = launch {
             let offer = Arc::clone(&launch.request.offer.name);
-            self.hold(instance, launch.decided, now, Some(offer));
+            self.hold(instance, (launch.decided, now), asked, Some(offer));
             return;
         }
         let age = instance.launched_at.map(|at| look.now.wall.duration_since(at));
         let age = age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default();
-        self.hold(instance, now.saturating_sub(age), now, None);
+        self.hold(instance, (now.saturating_sub(age), now), asked, None);
         if let Some(held) = self.book.held.get_mut(&instance.id) {
             held.is_adopted = true;
         }
         turn.events.push(Event::Adopted { id: instance.id.clone() });
     }
 
+    /// Launched and noticed then, by an answer to what was `asked` then.
     fn hold(
         &mut self,
         instance: &Instance,
-        since: Duration,
-        now: Duration,
+        (since, now): (Duration, Duration),
+        asked: Duration,
         offer: Option<Arc<str>>,
     ) {
-        if self.book.buried.contains_key(&instance.id) {
+        if self.book.is_buried(&instance.id, asked, self.abilities.visible_within) {
             return;
         }
         let held = self.book.held.entry(instance.id.clone());
@@ -211,14 +212,19 @@ impl Controller {
     fn ended(&mut self, look: &Look, id: &BackendId, state: InstanceState, turn: &mut Draft) {
         let now = look.now.steady;
         let Some(held) = self.book.held.get(id) else { return };
-        let is_ours = matches!(held.phase, Phase::Terminating { .. });
-        if is_ours && state == InstanceState::Stopping {
+        if matches!(held.phase, Phase::Terminating { .. }) && state == InstanceState::Stopping {
             return;
         }
+        let is_expected = held.is_leaving();
+        // What was launched in the life before may have served, and ended with the machine.
+        let failed = (held.phase == Phase::Booting && !held.is_adopted).then(|| held.offer.clone());
         self.book.held.remove(id);
+        if let Some(offer) = failed.flatten() {
+            self.book.boots_failed(&offer, 1, now);
+        }
         self.book.buried.insert(id.clone(), now);
         self.order(turn, Order::Remove { id: id.clone() });
-        if is_ours {
+        if is_expected {
             turn.events.push(Event::Gone { id: id.clone() });
         } else {
             self.book.mourned.push(now + MOURNING);
@@ -311,15 +317,16 @@ impl Controller {
     fn serves(&mut self, now: Duration, id: &BackendId, turn: &mut Draft) {
         let Some(held) = self.book.held.get_mut(id) else { return };
         held.phase = Phase::Serving;
-        if let Some(offer) = &held.offer {
-            self.book.failed_boots.remove(offer);
-        }
-        if held.is_adopted {
-            return;
-        }
         let passed = now.saturating_sub(held.since);
         let running = held.running.unwrap_or(passed).min(passed);
         let kind = Arc::clone(&held.instance.kind);
+        let (offer, is_adopted) = (held.offer.clone(), held.is_adopted);
+        if let Some(offer) = offer {
+            self.book.boot_succeeded(&offer);
+        }
+        if is_adopted {
+            return;
+        }
         let from = self.boots.lead(&self.settings.boot);
         self.boots.learn(&kind, running, passed);
         let to = self.boots.lead(&self.settings.boot);
@@ -333,12 +340,7 @@ impl Controller {
 
     fn boot_failed(&mut self, now: Duration, id: &BackendId, turn: &mut Draft) {
         if let Some(offer) = self.book.held.get(id).and_then(|held| held.offer.clone()) {
-            let count = self.book.failed_boots.entry(Arc::clone(&offer)).or_default();
-            *count += 1;
-            if *count >= BAD_BOOTS {
-                *count = 0;
-                self.book.banned.insert(offer, now);
-            }
+            self.book.boots_failed(&offer, 1, now);
         }
         self.drain(id, now, Leaving::BootFailed, turn);
     }

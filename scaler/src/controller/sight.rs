@@ -1,5 +1,6 @@
 //! From what the doors count to what the rule of sizes looks at.
 
+use policies::membership::Stage;
 use policies::scale::demand::{Counted, Learned, OutageGuard, offered};
 use policies::scale::policy::Signal;
 use policies::scale::{Sample, Sight};
@@ -7,7 +8,7 @@ use policies::scale::{Sample, Sight};
 use crate::controller::book::Phase;
 use crate::controller::{Controller, Mode};
 use crate::look::Look;
-use crate::ports::PoolLook;
+use crate::ports::{MemberLook, PoolLook};
 
 /// What is learned from one second to the next.
 #[derive(Debug, Clone, Default)]
@@ -137,8 +138,11 @@ impl Sum {
     }
 }
 
-/// Requests at once that the healthy members can carry; `None` if one of them does not say.
+/// Requests at once that the members who take any can carry; `None` if one of them does not say.
 fn capacity(pool: &PoolLook) -> Option<f64> {
-    let healthy = pool.members.iter().filter(|member| member.is_healthy && !member.is_ejected);
-    healthy.map(|member| member.max_concurrency.map(f64::from)).sum()
+    let takes_requests = |member: &&MemberLook| {
+        member.stage == Stage::Serving && member.is_healthy && !member.is_ejected
+    };
+    let serving = pool.members.iter().filter(takes_requests);
+    serving.map(|member| member.max_concurrency.map(f64::from)).sum()
 }

@@ -19,6 +19,8 @@ use crate::ports::{
 
 mod launching;
 mod leaving;
+mod losing;
+mod seeing;
 
 const DRAIN_LIMIT: Duration = Duration::from_secs(90);
 
@@ -27,9 +29,13 @@ struct Rig {
     controller: Controller,
     now: Now,
     members: Vec<MemberLook>,
+    /// Pools besides the elastic one.
+    others: Vec<PoolLook>,
     facts: Vec<Fact>,
     /// Concurrent requests that clients want.
     demand: f64,
+    /// Of those, who wait for a place.
+    waiting: u64,
     journal: JournalState,
     decision: u64,
 }
@@ -87,8 +93,10 @@ impl Rig {
             controller: Controller::new(settings, abilities(), identity, past, now),
             now,
             members: Vec::new(),
+            others: Vec::new(),
             facts: Vec::new(),
             demand: 0.0,
+            waiting: 0,
             journal: JournalState::Durable,
             decision: 0,
         }
@@ -118,6 +126,7 @@ impl Rig {
         let demand = Demand {
             doors: 1,
             arrivals_rps: self.demand * 10.0,
+            waiting: self.waiting,
             service: (self.demand > 0.0).then_some(Duration::from_millis(100)),
             ..Demand::default()
         };
@@ -131,7 +140,7 @@ impl Rig {
         let look = Look {
             now: self.now,
             decision: self.decision,
-            fleet: FleetLook { pools: vec![pool] },
+            fleet: FleetLook { pools: self.others.iter().cloned().chain([pool]).collect() },
             facts: std::mem::take(&mut self.facts),
             journal: self.journal,
             order: None,

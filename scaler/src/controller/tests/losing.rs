@@ -1,0 +1,111 @@
+//! Instances that end without us: by hand, by themselves, again and again.
+
+use super::*;
+use crate::controller::Known;
+
+/// One that has ended.
+fn ended(name: &str, mark: &Mark) -> Instance {
+    Instance { state: InstanceState::Terminated, ..instance(name, mark) }
+}
+
+/// A rig whose provider has one thing to offer, and somebody who waits.
+fn with_one_offer() -> Rig {
+    let mut rig = Rig::ready();
+    rig.controller.abilities.offers.truncate(1);
+    (rig.demand, rig.waiting) = (5.0, 1);
+    rig
+}
+
+/// Seconds at which something is launched that has ended by the next turn, `within` so many.
+fn crashes_at(rig: &mut Rig, within: u64, is_dead_in_answer: bool) -> Vec<u64> {
+    let mut at = Vec::new();
+    for second in 1..=within {
+        let out = rig.turn();
+        let Some(launch) = launches(&out).into_iter().next() else { continue };
+        let name = format!("i-{second}");
+        match is_dead_in_answer {
+            true => rig.answered(&launch, Ok(vec![ended(&name, &launch.mark)])),
+            false => {
+                rig.answered(&launch, Ok(vec![instance(&name, &launch.mark)]));
+                rig.listed(vec![ended(&name, &launch.mark)]);
+            }
+        }
+        at.push(second);
+    }
+    at
+}
+
+#[test]
+fn what_is_dead_when_its_launch_is_answered_is_launched_ever_slower() {
+    let at = crashes_at(&mut with_one_offer(), 900, true);
+    assert_eq!(at, [1, 2, 17, 47, 107, 227, 467, 707]);
+}
+
+#[test]
+fn what_dies_before_it_serves_is_launched_ever_slower() {
+    let at = crashes_at(&mut with_one_offer(), 900, false);
+    assert_eq!(at, [1, 2, 3, 4, 19, 49, 109, 229, 469, 709]);
+}
+
+#[test]
+fn one_that_serves_ends_the_suspicion() {
+    let mut rig = with_one_offer();
+    crashes_at(&mut rig, 60, false);
+    let second = (1..100).find(|_| {
+        let out = rig.turn();
+        let Some(launch) = launches(&out).into_iter().next() else { return false };
+        rig.answered(&launch, Ok(vec![instance("i-good", &launch.mark)]));
+        true
+    });
+    assert!(second.is_some());
+    rig.members.push(member("i-good", Stage::Serving, 1));
+    rig.turns(2);
+    rig.listed(vec![ended("i-good", &mark(1))]);
+    rig.members.clear();
+    assert_eq!(launches(&rig.turn()).len(), 1, "it was no failed boot");
+}
+
+#[test]
+fn those_of_the_life_before_that_ended_meanwhile_are_no_failed_boots() {
+    let known = |number: u32| Known {
+        id: id(&format!("i-{number}")),
+        mark: mark(1),
+        offer: "a".into(),
+        age: Duration::from_secs(9),
+    };
+    let past = Past { live: (0..4).map(known).collect(), ..Past::default() };
+    let mut rig = Rig::new(settings(), past);
+    (rig.demand, rig.waiting) = (5.0, 1);
+    rig.turn();
+    rig.listed((0..4).map(|number| ended(&format!("i-{number}"), &mark(1))).collect());
+    assert_eq!(&*launches(&rig.turn())[0].offer.name, "a");
+}
+
+#[test]
+fn one_that_a_later_list_shows_again_is_taken_over_and_an_older_list_is_not_believed() {
+    let mut rig = Rig::serving(&[3, 3]);
+    let asked = rig.now.steady;
+    rig.listed(vec![ended("i-0", &mark(1)), instance("i-1", &mark(1))]);
+    rig.members.remove(0);
+    rig.turn();
+    let both = ["i-0", "i-1"].map(|name| instance(name, &mark(1))).to_vec();
+    rig.facts.push(Fact::Listed { asked, result: Ok(both.clone()) });
+    assert_eq!(rig.turn().events, [], "asked for before it ended");
+    rig.turns(20);
+    rig.listed(both);
+    assert_eq!(rig.turn().events, [Event::Adopted { id: id("i-0") }]);
+}
+
+#[test]
+fn one_that_ends_while_it_drains_is_gone_as_was_wanted() {
+    let mut rig = Rig::serving(&[3, 3]);
+    rig.demand = 10.0;
+    rig.turns(5);
+    rig.members[0].stage = Stage::Draining;
+    rig.listed(vec![ended("i-0", &mark(1)), instance("i-1", &mark(1))]);
+    let out = rig.turn();
+    assert!(out.events.contains(&Event::Gone { id: id("i-0") }), "{:?}", out.events);
+    rig.members.remove(0);
+    rig.demand = 20.0;
+    assert_eq!(launches(&rig.turn()).len(), 1, "it is counted once: {out:?}");
+}
