@@ -62,18 +62,41 @@ pub(super) fn boot() -> io::Result<String> {
 
 /// Whether it is still this process, of this boot, and not dead.
 pub(super) fn is_alive(identity: &Identity) -> bool {
-    let stat = Stat::read(identity.pid);
-    stat.is_ok_and(|stat| stat.started == identity.started && stat.is_running())
+    is_alive_by(Stat::read(identity.pid), identity)
+}
+
+/// Only a process that is not there, or another one with its id, is a death. What could not be
+/// read, because there are no more descriptors for example, tells nothing.
+fn is_alive_by(stat: io::Result<Stat>, identity: &Identity) -> bool {
+    match stat {
+        Ok(stat) => stat.is_life_of(identity),
+        Err(error) => !is_missing(&error),
+    }
+}
+
+/// It has gone before its file was opened, or before it was read.
+fn is_missing(error: &io::Error) -> bool {
+    let gone = [rustix::io::Errno::NOENT, rustix::io::Errno::SRCH];
+    gone.iter().any(|gone| error.raw_os_error() == Some(gone.raw_os_error()))
 }
 
 /// Signals the whole group while its leader is there, alive or dead and not waited for: so long
 /// the id belongs to nobody else.
-pub(super) fn signal(identity: &Identity, signal: Signal) {
-    let is_there = Stat::read(identity.pid).is_ok_and(|stat| stat.started == identity.started);
+///
+/// # Errors
+///
+/// It could not be recognised, and was left alone.
+pub(super) fn signal(identity: &Identity, signal: Signal) -> io::Result<()> {
+    let is_there = match Stat::read(identity.pid) {
+        Ok(stat) => stat.started == identity.started,
+        Err(error) if is_missing(&error) => false,
+        Err(error) => return Err(error),
+    };
     if let (true, Some(group)) = (is_there, pid(identity)) {
         // It may have ended just now, which is what is wanted.
         let _ = rustix::process::kill_process_group(group, signal);
     }
+    Ok(())
 }
 
 /// Processes that carry the mark of this instance: those whose start we did not live to write
@@ -97,7 +120,7 @@ pub(super) fn marked(id: &str) -> Vec<Identity> {
 pub(super) fn kill_one(identity: &Identity) {
     let Some(pid) = pid(identity) else { return };
     let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
-    if is_alive(identity) {
+    if Stat::read(identity.pid).is_ok_and(|stat| stat.is_life_of(identity)) {
         let _ = rustix::process::pidfd_send_signal(handle, Signal::KILL);
     }
 }
@@ -129,8 +152,9 @@ impl Stat {
         Some(Stat { state, started: fields.nth(18)?.parse().ok()? })
     }
 
-    fn is_running(&self) -> bool {
-        !matches!(self.state, b'Z' | b'X' | b'x')
+    /// It is this process, and not dead.
+    fn is_life_of(&self, identity: &Identity) -> bool {
+        self.started == identity.started && !matches!(self.state, b'Z' | b'X' | b'x')
     }
 }
 
@@ -147,6 +171,15 @@ mod tests {
         }
         assert!(Stat::parse("14148 (sleep) S 1").is_none());
         assert!(Stat::parse("").is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_death() {
+        use rustix::io::Errno;
+        let own = identify(std::process::id()).unwrap();
+        let is_alive = |error: Errno| is_alive_by(Err(error.into()), &own);
+        assert!(is_alive(Errno::MFILE) && is_alive(Errno::NFILE) && is_alive(Errno::NOMEM));
+        assert!(!is_alive(Errno::NOENT) && !is_alive(Errno::SRCH));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use scaler::journal::record::MarkRecord;
 use scaler::ports::{Instance, LaunchRequest, ProviderError, Source};
 use tokio::sync::oneshot;
 
-use super::record::{Phase, Record, id_of};
+use super::record::{End, Phase, Record, id_of};
 use super::spec::{Spec, Taken};
 use super::{NAME, ProcessSettings, TOKEN_LIFE, child, output, record};
 use crate::program;
@@ -123,12 +123,14 @@ impl Keeper {
     fn take_up(&mut self, id: &str, boot: &str) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         let record = &mut entry.record;
+        if record.phase == Phase::Ended {
+            return;
+        }
         if record.process.as_ref().is_some_and(|process| process.boot != boot) {
             record.process = None;
-            return self.end(id, "the machine was started again");
+            return self.end(id, End::Rebooted);
         }
         match record.phase {
-            Phase::Ended => return,
             Phase::Pending => match child::marked(id).into_iter().next() {
                 // Started, and we ended before that was written down.
                 Some(process) => {
@@ -137,7 +139,7 @@ impl Keeper {
                 }
                 None => entry.due = Some(Instant::now() + left_of_boot(record, &entry.spec)),
             },
-            Phase::Running => {}
+            Phase::Running | Phase::Ended => {}
             Phase::Stopping => self.tell_to_end(id),
         }
         tracing::info!(pool = %self.settings.pool, instance = id, "instance_found");
@@ -163,12 +165,31 @@ impl Keeper {
         };
         for index in 0..granted {
             let id = id_of(&request.token(), index);
-            if !self.entries.contains_key(&id) {
-                self.create(id, index, granted, request, &spec)?;
+            if self.entries.contains_key(&id) {
+                continue;
+            }
+            match self.create(id, index, granted, request, &spec) {
+                Ok(()) => {}
+                // Those that there are would run, and nobody would know which launch they are of.
+                Err(error) if index > 0 && !error.is_open() => {
+                    self.grant(&token, index)?;
+                    break;
+                }
+                Err(error) => return Err(error),
             }
         }
         self.look();
         Ok(self.entries.values().filter(|entry| entry.record.token == token).map(shown).collect())
+    }
+
+    /// A launch gets no more than these: also when it is repeated.
+    fn grant(&mut self, token: &str, granted: u32) -> Result<(), ProviderError> {
+        for entry in self.entries.values_mut().filter(|entry| entry.record.token == token) {
+            entry.record.granted = granted;
+            let saved = entry.record.save(&self.settings.folder);
+            saved.map_err(|error| unclear("launch", error))?;
+        }
+        Ok(())
     }
 
     /// How many of `count` there are addresses for, at least one.
@@ -228,7 +249,7 @@ impl Keeper {
         for BackendId(id) in ids {
             let phase = self.entries.get(&**id).map(|entry| entry.record.phase);
             match phase {
-                Some(Phase::Pending) => self.end(id, "terminated before it was started"),
+                Some(Phase::Pending) => self.end(id, End::NeverStarted),
                 Some(Phase::Running) => self.tell_to_end(id),
                 Some(Phase::Stopping | Phase::Ended) | None => {}
             }
@@ -257,13 +278,20 @@ impl Keeper {
                 entry.record.phase != Phase::Ended && process.as_ref().is_some_and(child::is_alive);
             match entry.record.phase {
                 Phase::Pending if is_due => self.boot(id),
-                Phase::Running if !is_alive => self.end(id, "it ended by itself"),
-                Phase::Stopping if !is_alive => self.end(id, "terminated"),
+                Phase::Running if !is_alive => self.end(id, End::Crashed),
+                Phase::Stopping if !is_alive => self.end(id, End::Terminated),
                 Phase::Stopping if is_due => {
-                    entry.due = None;
-                    process.iter().for_each(|process| child::signal(process, Signal::KILL));
+                    let killed = process.iter().map(|process| child::signal(process, Signal::KILL));
+                    // One that could not be recognised is tried again at the next look.
+                    if killed.collect::<io::Result<()>>().is_ok() {
+                        entry.due = None;
+                    }
                 }
                 Phase::Ended if is_old(&entry.record) => self.forget(id),
+                // The system keeps a dead process until it was waited for.
+                Phase::Ended => {
+                    entry.child.take_if(|child| child.try_wait().is_ok_and(|end| end.is_some()));
+                }
                 _ => {}
             }
             if is_alive && let Err(error) = output::shorten(&self.settings.folder, id) {
@@ -292,7 +320,7 @@ impl Keeper {
                 entry.child = Some(started);
                 self.save(id);
             }
-            Err(error) => self.end(id, &format!("it could not be started: {error}")),
+            Err(error) => self.end(id, End::NotStarted(error)),
         }
     }
 
@@ -304,34 +332,36 @@ impl Keeper {
         self.save(id);
         let process = self.entries.get(id).and_then(|entry| entry.record.process.as_ref());
         if let Some(process) = process {
-            child::signal(process, Signal::TERM);
+            // One that could not be recognised is killed when its grace is over.
+            let _ = child::signal(process, Signal::TERM);
         }
     }
 
     /// Its leader is dead, or never was: the rest of it follows.
-    fn end(&mut self, id: &str, why: &str) {
+    fn end(&mut self, id: &str, why: End) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if let Some(process) = &entry.record.process {
-            child::signal(process, Signal::KILL);
+            // Its leader is not there, or dead: what follows is done by the marks as well.
+            let _ = child::signal(process, Signal::KILL);
             child::marked(id).iter().for_each(child::kill_one);
         }
-        let status = entry.child.take().and_then(|mut child| child.wait().ok());
-        let was_wanted = matches!(entry.record.phase, Phase::Stopping | Phase::Pending);
-        let why = match status {
-            Some(status) if !was_wanted => format!("{why}: {status}"),
-            _ => why.to_owned(),
+        // Not waited for: threads of it may live on behind a dead leader, until they are killed.
+        let status = entry.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+        let why = match (why, status) {
+            (End::Crashed, Some(status)) => End::CrashedWith(status),
+            (why, _) => why,
         };
         entry.due = None;
         entry.record.phase = Phase::Ended;
         entry.record.ended_ms = Some(now_ms());
         let (pool, address) = (&self.settings.pool, entry.record.address);
-        if why.starts_with("terminated") {
-            tracing::info!(%pool, instance = id, %address, why, "instance_ended");
+        if why.is_wanted() {
+            tracing::info!(%pool, instance = id, %address, %why, "instance_ended");
         } else {
             let log = output::file(&self.settings.folder, id);
-            tracing::warn!(%pool, instance = id, %address, why, log = %log.display(), "instance_crashed");
+            tracing::warn!(%pool, instance = id, %address, %why, log = %log.display(), "instance_crashed");
         }
-        entry.record.end = Some(why);
+        entry.record.end = Some(why.to_string());
         self.save(id);
     }
 

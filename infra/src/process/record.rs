@@ -58,6 +58,36 @@ pub(super) enum Phase {
     Ended,
 }
 
+/// Why an instance has ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    /// As was asked for.
+    #[error("terminated")]
+    Terminated,
+    /// The same, before its time to start had come.
+    #[error("terminated before it was started")]
+    NeverStarted,
+    /// Nobody asked for it.
+    #[error("it ended by itself")]
+    Crashed,
+    /// Nobody asked for it, and this is how.
+    #[error("it ended by itself: {0}")]
+    CrashedWith(std::process::ExitStatus),
+    /// With the machine.
+    #[error("the machine was started again")]
+    Rebooted,
+    /// There was no process.
+    #[error("it could not be started: {0}")]
+    NotStarted(io::Error),
+}
+
+impl End {
+    /// Whether it is as it should be.
+    pub(super) fn is_wanted(&self) -> bool {
+        matches!(self, End::Terminated | End::NeverStarted)
+    }
+}
+
 /// Names one process for ever: ids come round again, and times of start only after a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {

@@ -357,3 +357,44 @@ async fn what_it_prints_is_kept_within_bounds() {
     }
     assert!(fs::metadata(&older).unwrap().len() <= output::MOST);
 }
+
+#[tokio::test]
+async fn a_launch_of_which_only_a_part_fits_is_answered_with_that_part() {
+    let folder = Folder::new("partly");
+    let two = ProcessSettings {
+        addresses: "127.61.2.0/30".parse().unwrap(),
+        ..settings(&folder, &["sleep", "1000"])
+    };
+    let provider = start(two);
+    // An address that no instance has, and that is not free all the same.
+    let _stranger = std::net::TcpListener::bind("127.61.2.2:8080").unwrap();
+    let launched = provider.launch(&request(&provider, 1, 2)).await.unwrap();
+    assert_eq!(states(&launched), [Running]);
+    assert_eq!(provider.launch(&request(&provider, 1, 2)).await.unwrap(), launched);
+    assert_eq!(folder.records()[0].granted, 1);
+    assert_eq!(provider.launch(&request(&provider, 2, 1)).await.unwrap_err().word(), "quota");
+}
+
+#[tokio::test]
+async fn what_had_ended_before_the_machine_was_started_again_does_not_end_once_more() {
+    let folder = Folder::new("reboot");
+    let provider = start(settings(&folder, &["sleep", "1000"]));
+    let launched = provider.launch(&request(&provider, 1, 2)).await.unwrap();
+    provider.terminate(&[launched[0].id.clone()]).await.unwrap();
+    until(&provider, &[Terminated, Running]).await;
+    drop(provider);
+    let mut records = folder.records();
+    for record in &mut records {
+        record.process.iter_mut().for_each(|process| process.boot = "another".to_owned());
+        record.save(&folder.0).unwrap();
+    }
+
+    let provider = start(settings(&folder, &["sleep", "1000"]));
+    until(&provider, &[Terminated, Terminated]).await;
+    let end = |id: &BackendId| {
+        let record = folder.records().into_iter().find(|record| record.id == *id.0).unwrap();
+        record.end.unwrap()
+    };
+    assert_eq!(end(&launched[0].id), "terminated");
+    assert_eq!(end(&launched[1].id), "the machine was started again");
+}
