@@ -155,7 +155,6 @@ pub struct App {
 struct Prepared {
     fixed: reload::Fixed,
     drain: DrainConfig,
-    scalers: Scalers,
     tellers: Option<Tellers>,
 }
 
@@ -187,9 +186,9 @@ impl App {
         let prepared = Prepared {
             fixed: reload::Fixed::of(&config),
             drain: config.drain,
-            scalers: Scalers::prepare(&config).map_err(StartError::Provider)?,
             tellers: Tellers::prepare(&config).map_err(StartError::Tellers)?,
         };
+        let scalers = Scalers::prepare(&config).map_err(StartError::Provider)?;
         if let Some(predecessor) = &predecessor {
             predecessor.keep_keys(&mut config.door);
         }
@@ -202,11 +201,13 @@ impl App {
                 let known = from.map(|it| it.known(&config.scalers)).unwrap_or_default();
                 let switches = from.map(Predecessor::switches).unwrap_or_default();
                 opened.door.roster().believe(&known, switches);
+                scalers.expect(opened.door.roster());
                 let mut app = App::around(opened, prepared, log, origin, events, &known);
                 match predecessor {
                     Some(predecessor) => app.succeed(predecessor, &known).await?,
                     None => app.door.advance(Stage::Running),
                 }
+                app.scale(scalers);
                 app.admin.open();
                 Ok(app)
             }
@@ -229,7 +230,7 @@ impl App {
         known: &[Known],
     ) -> App {
         let Opened { bound, door, listeners } = opened;
-        let Prepared { fixed, drain, scalers, mut tellers } = prepared;
+        let Prepared { fixed, drain, mut tellers } = prepared;
         let running = Running::new(origin, listeners);
         let snapshot = door.roster().snapshot();
         let id = DoorId(Arc::clone(&snapshot.config.site));
@@ -241,8 +242,6 @@ impl App {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&telemetry).run());
         let monitor = watch_backends(door.roster(), snapshot.config.seed, known, &mut tasks);
-        let mut scaling = JoinSet::new();
-        telemetry.set_scalers(scalers.run(door.roster(), &telemetry, &mut scaling));
         let running = watch::Sender::new(Arc::new(running));
         let (give_order, orders) = mpsc::channel(ORDERS);
         tasks.spawn(judging::run(Arc::clone(door.roster()), Arc::clone(door.registry())));
@@ -270,10 +269,16 @@ impl App {
             orders,
             tasks,
             tellers,
-            scaling,
+            scaling: JoinSet::new(),
             is_stopping,
             successor: None,
         }
+    }
+
+    /// Decides about sizes from here on: what a predecessor knew of them is on the disk by now.
+    fn scale(&mut self, scalers: Scalers) {
+        let boards = scalers.run(self.door.roster(), &self.telemetry, &mut self.scaling);
+        self.telemetry.set_scalers(boards);
     }
 
     /// What an operator wants next. Cancel-safe.

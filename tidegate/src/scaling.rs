@@ -3,13 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balancer::roster::Roster;
 use policies::backend::PoolName;
 use scaler::controller::Mode;
 use scaler::journal;
-use scaler::ports::{Fleet, Order, Provider};
+use scaler::ports::Provider;
 use scaler::run::{Board, Plan, Scaler};
 use tokio::task::JoinSet;
 
@@ -55,6 +55,14 @@ impl Scalers {
         Ok(Scalers { ready, state_dir: config.site.state_dir.clone() })
     }
 
+    /// Whoever comes before the first turn may wait for it.
+    pub fn expect(&self, roster: &Roster) {
+        let acting = self.ready.iter().filter(|ready| ready.settings.mode == Mode::Act);
+        for ready in acting {
+            roster.expect_capacity(&ready.settings.pool, Some(Instant::now() + FIRST_TURN));
+        }
+    }
+
     /// Runs them until `tasks` end, and says where their standing is told.
     pub fn run(
         self,
@@ -65,21 +73,13 @@ impl Scalers {
         let mut boards = Vec::new();
         for Ready { settings, max_concurrency, provider } in self.ready {
             let fleet = DoorFleet::new(Arc::clone(roster), Arc::clone(telemetry), max_concurrency);
-            let (fleet, mode) = (Arc::new(fleet), settings.mode);
             let pool = settings.pool.clone();
             let scaler = Scaler::new(Plan {
                 settings,
                 journal: (journal::path(&self.state_dir, &pool), config::random_seed()),
                 provider,
-                fleet: Arc::clone(&fleet) as Arc<dyn Fleet>,
+                fleet: Arc::new(fleet),
             });
-            // The first request may come before the first turn.
-            let order = Order::Expect { within: FIRST_TURN };
-            if mode == Mode::Act
-                && let Err(error) = fleet.order(scaler.pool(), &order)
-            {
-                tracing::debug!(error, "nobody may wait for the first turn");
-            }
             boards.push((scaler.pool().clone(), scaler.board()));
             tasks.spawn(scaler.run());
         }

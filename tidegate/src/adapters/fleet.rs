@@ -8,6 +8,7 @@ use balancer::load::LoadMeter;
 use balancer::roster::{Member, Roster};
 use balancer::stats::{BackendFault, CodeClass, Totals};
 use policies::backend::{Address, Backend, BackendKey, Origin, PoolName};
+use policies::breaker::Phase;
 use policies::health::Verdict;
 use policies::membership::{Change, Rejected};
 use scaler::demand::Demand;
@@ -131,7 +132,7 @@ fn member(member: &Member) -> MemberLook {
         is_healthy: member.verdict == Verdict::Healthy,
         in_flight: member.in_flight(),
         max_concurrency: member.backend.max_concurrency,
-        is_ejected: false,
+        is_ejected: member.is_ejected || member.breaker != Phase::Closed,
     }
 }
 
@@ -176,4 +177,29 @@ fn since(
 
 fn ratio(part: u64, all: u64) -> f64 {
     if all == 0 { 0.0 } else { part as f64 / all as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use policies::backend::BackendId;
+
+    use super::*;
+
+    #[test]
+    fn a_member_that_is_taken_out_by_its_answers_is_seen_as_such() {
+        let text = "schema = 1\n[listeners.web]\nbind = \"127.0.0.1:0\"\n\
+                    [pools.a]\nbackends = [{ address = \"10.0.0.1:80\" }]\n";
+        let config = crate::config::parse("test.toml", text).config.unwrap();
+        let roster = Roster::new(Arc::new(config.door));
+        let backend = BackendId("10.0.0.1:80".into());
+        let key = BackendKey { pool: PoolName("a".into()), backend };
+        let is_ejected = || member(&roster.member(&key).unwrap()).is_ejected;
+        assert!(!is_ejected());
+        roster.hold_breaker(&key, Some(Phase::Open), None).unwrap();
+        assert!(is_ejected());
+        roster.hold_breaker(&key, None, None).unwrap();
+        let mut taken_out = roster.member(&key).unwrap();
+        taken_out.is_ejected = true;
+        assert!(member(&taken_out).is_ejected);
+    }
 }

@@ -60,7 +60,7 @@ pub(super) fn capacity(config: &Config, files: u64) -> (Capacity, Addresses) {
         addresses: door.listeners.iter().map(|listener| listener.bind.len() as u64).sum(),
         admin: addresses.count() as u64,
         log_targets: targets as u64,
-        backends: door.pools.iter().map(|pool| pool.backends.len() as u64).sum(),
+        backends: backends(config),
     };
     let wanted: Vec<_> = door.listeners.iter().map(|listener| listener.max_connections).collect();
     let capacity = divide(files, needs, &wanted);
@@ -76,6 +76,13 @@ pub(super) fn capacity(config: &Config, files: u64) -> (Capacity, Addresses) {
         }
     }
     (capacity, addresses)
+}
+
+/// Those that are written down, and those that may be launched.
+fn backends(config: &Config) -> u64 {
+    let written: u64 = config.door.pools.iter().map(|pool| pool.backends.len() as u64).sum();
+    let launched = config.scalers.iter().map(|scaler| u64::from(scaler.policy.ceiling));
+    written + launched.sum::<u64>()
 }
 
 /// The formula:
@@ -163,6 +170,17 @@ mod tests {
             Capacity { connections: vec![1, 1], refused_per_worker: 1 }
         );
         assert_eq!(divide(1 << 20, NEEDS, &[None]).refused_per_worker, 64);
+    }
+
+    #[test]
+    fn backends_that_may_be_launched_count_as_well() {
+        let text = "schema = 1\n[listeners.web]\nbind = \"127.0.0.1:0\"\n\
+                    [pools.a]\nbackends = [{ address = \"10.0.0.1:80\" }]\n\
+                    [pools.burst]\nkind = \"elastic\"\nmax_concurrency = 10\n\
+                    [pools.burst.process]\ncommand = [\"sleep\", \"9\"]\nport = 8080\n\
+                    [scalers.burst]\nceiling = 20\n";
+        let config = crate::config::parse("test.toml", text).config.unwrap();
+        assert_eq!(backends(&config), 21);
     }
 
     #[test]

@@ -68,6 +68,8 @@ impl App {
         let Successor { hello, mut line, open } = successor;
         self.is_stopping.store(true, Ordering::Relaxed);
         self.take_no_orders();
+        // Two that decide would each take what ebbs here for a crowd that leaves.
+        self.scaling.shutdown().await;
         self.door.leave(&open.unwanted).await;
         self.admin.leave(open.has_unix);
         // If it has gone by now, it was in charge and is the service manager's to start again.

@@ -228,3 +228,21 @@ fn what_cannot_be_encrypted_is_not_sent_in_the_clear() {
     assert_eq!(config.closed_listeners, ["tls"]);
     assert!(config.door.pools[0].backends.is_empty());
 }
+
+#[test]
+fn a_boot_is_reckoned_to_full_weight() {
+    let slow_start = |pool: &str, defaults: &str| {
+        let text = format!(
+            "{LISTENER}[pools.burst]\nkind = \"elastic\"\nmax_concurrency = 10\n{pool}\n\
+             [pools.burst.process]\ncommand = [\"sleep\", \"9\"]\nport = 8080\n\
+             [scalers.burst]\n{defaults}\n"
+        );
+        config(&text).scalers.remove(0).boot.slow_start
+    };
+    let of = |slow_start: &str| format!("health = {{ slow_start = \"{slow_start}\" }}");
+    assert_eq!(slow_start("", ""), Duration::from_secs(10));
+    assert_eq!(slow_start(&of("3s"), ""), Duration::from_secs(3));
+    let defaults = format!("[defaults]\n{}", of("4s"));
+    assert_eq!(slow_start("", &defaults), Duration::from_secs(4));
+    assert_eq!(slow_start(&of("0s"), &defaults), Duration::ZERO);
+}

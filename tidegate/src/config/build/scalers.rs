@@ -91,7 +91,7 @@ fn scaler(
         tick: view.duration("tick").unwrap_or(Duration::from_secs(1)),
         mode: if view.text("mode") == Some("shadow") { Mode::Shadow } else { Mode::Act },
         before: before(root, pool),
-        boot: boot(pool.view("boot")),
+        boot: boot(pool, root.view("defaults")),
         drain_limit: DRAIN_LIMIT,
         drain_backlog_within: view.view("target").duration("drain_within").unwrap_or_default(),
         victims: victims(view.view("down")),
@@ -258,13 +258,14 @@ fn before(root: View<'_>, pool: View<'_>) -> Vec<Before> {
         .collect()
 }
 
-fn boot(view: View<'_>) -> BootSettings {
+fn boot(pool: View<'_>, defaults: View<'_>) -> BootSettings {
+    let view = pool.view("boot");
     BootSettings {
         learn: view.flag("learn"),
         assume: view.duration("assume").unwrap_or_default(),
         percentile: view.integer("percentile").unwrap_or(95),
         give_up_after: view.duration("give_up_after").unwrap_or_default(),
-        slow_start: Duration::ZERO,
+        slow_start: super::conduct::conduct(pool, defaults).slow_start,
     }
 }
 
