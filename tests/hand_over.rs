@@ -379,7 +379,8 @@ async fn sockets_of_a_service_manager_are_used_and_handed_over() {
     early.send(plain(0)).await;
     let words = format!("exec 3<&{number}; export LISTEN_FDS=1 LISTEN_PID=$$;");
     let first = TestDoor::launch_as(service(&words), &text).ready().await;
-    let _ = early.try_read_response().await.unwrap();
+    let answer = early.read_response().await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "red"));
     first.logged("backend_in_rotation").await;
     let successor = first.launch_successor().ready().await;
     assert_eq!(TestClient::connect(address).await.get("/").await.text(), "red");
@@ -389,7 +390,8 @@ async fn sockets_of_a_service_manager_are_used_and_handed_over() {
     let mut meanwhile = TestClient::connect(address).await;
     meanwhile.send(plain(0)).await;
     let second = TestDoor::launch_as(service(&words), &text).ready().await;
-    let _ = meanwhile.try_read_response().await.unwrap();
+    let answer = meanwhile.read_response().await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "red"));
     second.logged("backend_in_rotation").await;
     assert_eq!(TestClient::connect(address).await.get("/").await.text(), "red");
 }

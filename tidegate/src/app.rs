@@ -202,9 +202,11 @@ impl App {
                 let switches = from.map(Predecessor::switches).unwrap_or_default();
                 opened.door.roster().believe(&known, switches);
                 scalers.expect(opened.door.roster());
+                let has_queue = opened.has_queue;
                 let mut app = App::around(opened, prepared, log, origin, events, &known);
                 match predecessor {
                     Some(predecessor) => app.succeed(predecessor, &known).await?,
+                    None if has_queue => app.open_late().await,
                     None => app.door.advance(Stage::Running),
                 }
                 app.scale(scalers);
@@ -229,7 +231,7 @@ impl App {
         events: Arc<EventRing>,
         known: &[Known],
     ) -> App {
-        let Opened { bound, door, listeners } = opened;
+        let Opened { bound, door, listeners, .. } = opened;
         let Prepared { fixed, drain, mut tellers } = prepared;
         let running = Running::new(origin, listeners);
         let snapshot = door.roster().snapshot();
@@ -380,6 +382,8 @@ struct Opened {
     bound: Bound,
     door: Door,
     listeners: Vec<(Arc<str>, Vec<SocketAddr>)>,
+    /// Whether the service manager had the sockets, so that clients may wait in their queues.
+    has_queue: bool,
 }
 
 /// The listeners last: a client that connects to a door that does not open is reset.
@@ -390,28 +394,29 @@ async fn open(
     capacity: Capacity,
     predecessor: Option<&mut Predecessor>,
 ) -> Result<Opened, StartError> {
-    let (bound, sockets) = match predecessor {
+    let (bound, (sockets, has_queue)) = match predecessor {
         Some(predecessor) => {
             let bound = Bound::bind(addresses, predecessor.take_admin()).await?;
             let sockets = predecessor.sockets();
-            (bound, sockets.followed_by(&config.listeners, config.workers)?)
+            (bound, (sockets.followed_by(&config.listeners, config.workers)?, false))
         }
         None => (Bound::bind(addresses, Inherited::default()).await?, bind(&config)?),
     };
     let names = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
     let listeners = names.zip(sockets.addresses()).collect();
     let started = Door::start(config, sockets, log, capacity).await;
-    Ok(Opened { bound, door: started.map_err(StartError::Workers)?, listeners })
+    Ok(Opened { bound, door: started.map_err(StartError::Workers)?, listeners, has_queue })
 }
 
-/// Sockets that nobody had, or a service manager.
-fn bind(config: &DoorConfig) -> Result<Sockets, BindError> {
+/// Sockets that nobody had, or a service manager; and whether it had some of them.
+fn bind(config: &DoorConfig) -> Result<(Sockets, bool), BindError> {
     let mut inherited = inherited_sockets();
+    let passed = inherited.len();
     let sockets = Sockets::adopt(&config.listeners, config.workers, &mut inherited)?;
     for stranger in inherited.iter().filter_map(|socket| socket.local_addr().ok()) {
         tracing::warn!(address = %stranger, "a socket passed by the service manager belongs to no listener");
     }
-    Ok(sockets)
+    Ok((sockets, inherited.len() < passed))
 }
 
 async fn too_long(limit: Duration, hurry: &mut watch::Receiver<bool>) {

@@ -152,6 +152,13 @@ impl App {
         Ok(())
     }
 
+    /// Accepts once the backends are checked, for who waits in the queues of a service manager would
+    /// else be told that there is no backend.
+    pub(super) async fn open_late(&self) {
+        self.first_verdicts(&[]).await;
+        self.door.advance(Stage::Running);
+    }
+
     /// Waits until something is known of each backend of which the predecessor knew nothing.
     async fn first_verdicts(&self, known: &[Known]) {
         // It waited in vain for those as well.
