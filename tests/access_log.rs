@@ -262,7 +262,7 @@ async fn a_log_that_nobody_reads_costs_lines_and_no_request() {
 }
 
 #[tokio::test]
-async fn a_pipe_without_a_reader_does_not_keep_a_door_from_starting_or_refuses_at_once() {
+async fn a_pipe_without_a_reader_is_refused_at_once() {
     let folder = TestFolder::new("fifo");
     let fifo = folder.path.join("access.fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());

@@ -197,7 +197,7 @@ fn few_failed(account: &Account) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn backends_that_close_idle_connections_cost_nothing() {
+async fn backends_that_close_idle_connections_cost_nothing_if_they_said_when_and_else_next_to_it() {
     let account = closes(&["idle=1000"], about_a_second(), rounds(800, 50_000)).await;
     few_failed(&account);
     let account = closes(&["idle=1000", "announce=1"], about_a_second(), rounds(800, 50_000)).await;
@@ -205,7 +205,7 @@ async fn backends_that_close_idle_connections_cost_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn backends_that_close_after_some_requests_cost_nothing() {
+async fn backends_that_close_after_some_requests_cost_nothing_if_they_said_so_and_else_next_to_it() {
     let account = closes(&["requests=50"], at_once(), rounds(1_500, 50_000)).await;
     few_failed(&account);
     let account = closes(&["requests=50", "announce=1"], at_once(), rounds(1_500, 50_000)).await;
@@ -331,10 +331,8 @@ async fn the_others_keep_their_pace_without_one_whose_answers_are_bad_or_late() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a drill that takes root and a network of its own: make failover"]
 async fn a_backend_that_is_cut_off_without_a_word_costs_nothing() {
-    if !is_drill() {
-        return;
-    }
     let _turn = TURN.lock().await;
     match alone("a_backend_that_is_cut_off_without_a_word_costs_nothing") {
         Place::Here => {}

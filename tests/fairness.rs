@@ -1,12 +1,14 @@
 //! One client cannot keep a worker from the others.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tests::door::TestDoor;
+use tests::{CEILING, within};
 
 const DOOR: &str = r#"
 schema = 1
@@ -18,42 +20,76 @@ bind = ["127.0.0.1:0"]
 [[routes]]
 name = "ping"
 match = { path = "/ping" }
-respond = { status = 200, body = "pong" }
+respond = { status = 200, body = "pong~" }
 "#;
 
-/// Sends requests without pause and takes the answers as fast as they come.
-fn pour(addr: SocketAddr, stop: &Arc<AtomicBool>) -> Vec<std::thread::JoinHandle<()>> {
-    let stream = TcpStream::connect(addr).expect("the door listens");
-    let mut requests = stream.try_clone().expect("a descriptor");
-    let mut answers = stream;
-    answers.set_read_timeout(Some(Duration::from_millis(200))).expect("a limit");
-    requests.set_write_timeout(Some(Duration::from_millis(200))).expect("a limit");
-    let batch = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000);
-    let (sending, reading) = (stop.clone(), stop.clone());
-    let send = move || while !sending.load(Ordering::Relaxed) && requests.write(&batch).is_ok() {};
-    let read = move || {
-        let mut piece = vec![0; 1 << 20];
-        while !reading.load(Ordering::Relaxed) && matches!(answers.read(&mut piece), Ok(1..)) {}
-    };
-    vec![std::thread::spawn(send), std::thread::spawn(read)]
+/// A client that sends requests without pause and takes the answers as fast as they come.
+struct Flood {
+    stream: TcpStream,
+    answered: Arc<AtomicUsize>,
+    threads: [JoinHandle<()>; 2],
+}
+
+impl Flood {
+    fn start(addr: SocketAddr) -> Flood {
+        let stream = TcpStream::connect(addr).expect("the door listens");
+        let mut requests = stream.try_clone().expect("a descriptor");
+        let mut answers = stream.try_clone().expect("a descriptor");
+        let batch = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000);
+        let answered = Arc::<AtomicUsize>::default();
+        let count = answered.clone();
+        let send = move || while requests.write_all(&batch).is_ok() {};
+        let read = move || {
+            let mut piece = vec![0; 1 << 20];
+            while let Ok(length @ 1..) = answers.read(&mut piece) {
+                // Nowhere in an answer but at its end.
+                let ends = piece[..length].iter().filter(|byte| **byte == b'~').count();
+                count.fetch_add(ends, Ordering::Relaxed);
+            }
+        };
+        Flood { stream, answered, threads: [std::thread::spawn(send), std::thread::spawn(read)] }
+    }
+
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a further answer: it is a flood yet.
+    async fn goes_on(&self) {
+        let before = self.answered();
+        within(CEILING, async {
+            while self.answered() == before {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    fn end(self) {
+        self.stream.shutdown(Shutdown::Both).expect("the door has not closed it");
+        for thread in self.threads {
+            thread.join().expect("the client ends");
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_client_that_never_pauses_does_not_keep_the_worker() {
     let door = TestDoor::start(DOOR).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let pouring = pour(door.addr("web"), &stop);
+    let flood = Flood::start(door.addr("web"));
+    flood.goes_on().await;
     let begun = Instant::now();
-    let mut slowest = Duration::ZERO;
+    let (mut slowest, mut asked) = (Duration::ZERO, 0);
     while begun.elapsed() < Duration::from_secs(2) {
-        let asked = Instant::now();
+        let before = Instant::now();
         let mut client = door.client().await;
-        assert_eq!(client.get("/ping").await.text(), "pong");
-        slowest = slowest.max(asked.elapsed());
+        assert_eq!(client.get("/ping").await.text(), "pong~");
+        slowest = slowest.max(before.elapsed());
+        asked += 1;
     }
-    stop.store(true, Ordering::Relaxed);
-    for thread in pouring {
-        thread.join().expect("the client ends");
-    }
+    flood.goes_on().await;
+    let answered = flood.answered();
+    flood.end();
     assert!(slowest < Duration::from_secs(1), "another client waited for {slowest:?}");
+    assert!(answered > 2 * asked, "no flood: {answered} answers beside {asked}");
 }

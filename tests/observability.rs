@@ -121,7 +121,7 @@ async fn counts_equal_the_requests_sent_while_somebody_scrapes() {
 }
 
 #[tokio::test]
-async fn every_kind_of_ending_is_counted_by_its_word() {
+async fn endings_are_counted_each_by_its_own_word() {
     for workers in WORKERS {
         let red = TestBackend::start("red").await;
         red.answer_by(|request| match request.target() {

@@ -18,10 +18,11 @@ use tokio::net::TcpStream;
 
 const WORKERS: [usize; 2] = [1, 4];
 
-/// Where a door listens that is not there yet: free a moment ago, and nobody else looks for ports
-/// so low above the ephemeral ones.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// Where a door listens that is not there yet: on an address of loopback that no other process of
+/// tests has, since a port that is free now may be somebody's by then.
+fn own_address(port: u16) -> SocketAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    SocketAddr::from(([127, 77, high, low], port))
 }
 
 struct Setup<'a> {
@@ -241,12 +242,13 @@ async fn listeners_come_and_go_and_what_waits_in_a_queue_is_served() {
         let red = TestBackend::start("red").await;
         let backends = [entry("red", red.addr())];
         let door = door(workers, &backends).await;
-        let (old, new) = (door.addr("web"), free_address());
+        let port = 8080 + 2 * u16::try_from(workers).unwrap();
+        let (old, new) = (door.addr("web"), own_address(port));
         let text = |listeners: &[(&str, String)]| {
             Setup { workers, listeners, backends: &backends, more: ALL }.text()
         };
         // A second address for the first listener, and a second listener in front of it.
-        let second = free_address();
+        let second = own_address(port + 1);
         let out = reload(
             &door,
             &text(&[("inner", format!("\"{new}\"")), ("web", format!("\"{old}\", \"{second}\""))]),

@@ -193,9 +193,8 @@ async fn a_file_that_cannot_be_read_or_used_ends_with_78() {
 
 #[tokio::test]
 async fn what_cannot_be_written_or_opened_besides_ends_with_1() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap();
-    let _keep = TcpListener::bind(taken);
+    let somebody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = somebody.local_addr().unwrap().to_string();
     for (more, words) in [
         (
             "[observe]\naccess_log = { to = \"file:///nowhere/at/all/access.log\" }\n".to_owned(),
@@ -206,6 +205,8 @@ async fn what_cannot_be_written_or_opened_besides_ends_with_1() {
             "/nowhere/at/all/admin.sock",
         ),
         ("[observe]\nmetrics = { listen = \"192.0.2.1:9900\" }\n".to_owned(), "192.0.2.1:9900"),
+        (format!("[observe]\nmetrics = {{ listen = \"{taken}\" }}\n"), taken.as_str()),
+        (format!("[admin]\nlisten = \"{taken}\"\n"), taken.as_str()),
     ] {
         let output = {
             let mut door = TestDoor::launch(&(bound_to("127.0.0.1:0", 2) + &more));
@@ -332,6 +333,7 @@ async fn a_second_signal_ends_what_is_running() {
         if let Ok(response) = client.try_read_response().await {
             assert_eq!(response.status, 503);
         }
+        door.logged("\"outcome\":\"stopped\"").await;
     }
 }
 

@@ -93,8 +93,8 @@ def load(ground, name, arguments, milliseconds):
 
 
 def warm_up(ground, name):
-    """Fills pools, caches and branch predictors."""
-    load(ground, name, ("--path", "/t", "--conns", "64"), 700)
+    """Fills pools, caches and branch predictors; what the load saw."""
+    return load(ground, name, ("--path", "/t", "--conns", "64"), 700)
 
 
 def slice_of(ground, scenario, subject, seconds):

@@ -16,12 +16,13 @@
 //! | [`Steady`](steady::Steady) | so many requests a second, and how each went                 |
 //! | [`Process`](drill::Process) | a backend that can be killed and frozen as a whole           |
 //! | [`Mixed`](mixed::Mixed) | GET and POST that go on meanwhile, and what failed of them      |
-//! | [`within`], [`CEILING`] | no test waits for ever, and none sleeps                         |
+//! | [`within`], [`CEILING`] | no test waits for ever                                          |
+//! | [`rest`]                | time that passes, where that is what is tried                   |
 //!
 //! The two ends share [`wire`], a small strict HTTP/1.1 reader that has nothing in common with
 //! the door's own codec: an error in one is not an error in the other.
 //!
-//! Every wait here is for an event and has a ceiling; ports are chosen by the kernel. What is
+//! Every wait here is for an event and has a ceiling, or else a [`rest`] with its reason; ports are chosen by the kernel. What is
 //! wrong with a test's own set-up panics, since that is how a test fails.
 
 pub mod backend;
@@ -68,6 +69,12 @@ pub fn within<F: Future>(limit: Duration, future: F) -> impl Future<Output = F::
             Err(_) => panic!("nothing happened within {limit:?}, waited for at {caller}"),
         }
     }
+}
+
+/// Lets time pass, where time itself is what is tried: a connection that lies idle, a slow uplink, a
+/// limit that has gone by. Never for something to happen: that is waited for.
+pub async fn rest(time: Duration) {
+    tokio::time::sleep(time).await;
 }
 
 #[cfg(test)]

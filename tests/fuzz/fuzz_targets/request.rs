@@ -8,12 +8,11 @@
 
 #![no_main]
 
+mod chunks;
 #[path = "../../src/readings.rs"]
 mod readings;
 
-use balancer::http1::{
-    BadChunk, ChunkDecoder, Framing, Limits, Malformed, RequestHead, parse_request,
-};
+use balancer::http1::{Framing, Limits, Malformed, RequestHead, parse_request};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: Limits = Limits { max_head: 4096, max_fields: 100, max_target: 2048 };
@@ -56,29 +55,9 @@ fn body(rest: &[u8], framing: Framing, cut: usize) -> Option<usize> {
         Framing::Length(length) => {
             usize::try_from(length).ok().filter(|length| *length <= rest.len())
         }
-        Framing::Chunked => chunks(rest, cut),
+        Framing::Chunked => chunks::whole(rest, cut),
         Framing::UntilClose => unreachable!("no request ends with its connection"),
     }
-}
-
-/// The same whole and in two pieces.
-fn chunks(rest: &[u8], cut: usize) -> Option<usize> {
-    let decode = |pieces: &[&[u8]]| -> Result<(usize, Vec<u8>, bool, Vec<u8>), BadChunk> {
-        let mut decoder = ChunkDecoder::new();
-        let (mut used, mut data, mut done) = (0, Vec::new(), false);
-        for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-            let mut piece = piece.to_vec();
-            let decoded = decoder.decode(&mut piece)?;
-            used += decoded.consumed;
-            data.extend_from_slice(&piece[..decoded.data]);
-            done |= decoded.done;
-        }
-        Ok((used, data, done, decoder.trailers().to_vec()))
-    };
-    let whole = decode(&[rest]);
-    let (first, second) = rest.split_at(cut % (rest.len() + 1));
-    assert_eq!(whole, decode(&[first, second]), "{} cut at {}", rest.escape_ascii(), first.len());
-    whole.ok().filter(|(_, _, done, _)| *done).map(|(used, ..)| used)
 }
 
 /// All whole requests that were taken are read alike by everybody.

@@ -8,7 +8,9 @@
 
 #![no_main]
 
-use balancer::http1::{ChunkDecoder, Framing, Limits, Method, ResponseHead, parse_response};
+mod chunks;
+
+use balancer::http1::{Framing, Limits, Method, ResponseHead, parse_response};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: Limits = Limits { max_head: 4096, max_fields: 100, max_target: 0 };
@@ -30,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(Some(len)) = whole else { return };
     check_head(answer, len, &head);
     if head.framing == Framing::Chunked {
-        check_chunks(&answer[len..], cut);
+        chunks::whole(&answer[len..], cut);
     }
 });
 
@@ -51,22 +53,5 @@ fn check_head(answer: &[u8], len: usize, head: &ResponseHead) {
     assert!(count("content-length") + count("transfer-encoding") <= 1);
     if let Framing::UntilClose = head.framing {
         assert!(!head.keep_alive && count("content-length") == 0);
-    }
-}
-
-/// In pieces as in one.
-fn check_chunks(body: &[u8], cut: usize) {
-    let (first, second) = body.split_at(cut % (body.len() + 1));
-    let mut whole = body.to_vec();
-    let at_once = ChunkDecoder::new().decode(&mut whole);
-    let mut decoder = ChunkDecoder::new();
-    let (mut one, mut two) = (first.to_vec(), second.to_vec());
-    let pieces = decoder.decode(&mut one).and_then(|one| Ok((one, decoder.decode(&mut two)?)));
-    match (at_once, pieces) {
-        (Ok(all), Ok((first, second))) => {
-            assert_eq!(all.data, first.data + second.data);
-            assert_eq!(all.done, first.done || second.done);
-        }
-        (all, pieces) => assert_eq!(all.err(), pieces.err(), "{}", body.escape_ascii()),
     }
 }
