@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
 
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -12,18 +11,14 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tests::crowd::{crowd, plain};
 use tests::door::{TestFolder, one_pool};
-use tests::{Answer, CEILING, TestBackend, TestClient, TestDoor, within};
+use tests::{Answer, CEILING, TestBackend, TestDoor, within};
 
 const WORKERS: [usize; 2] = [1, 4];
 const METRICS: &str = "[observe]\nmetrics = { listen = \"127.0.0.1:0\" }\n";
 
 /// Lines that were lost, for this reason.
 async fn dropped(door: &TestDoor, reason: &str) -> u64 {
-    let output = door.output();
-    let address = output.lines().find_map(|line| line.strip_prefix("metrics http://")).unwrap();
-    let address: SocketAddr = address.split('/').next().unwrap().parse().unwrap();
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n");
-    let text = TestClient::connect(address).await.request(request).await.text();
+    let text = door.metrics().await;
     let series = format!("tidegate_access_log_dropped_total{{reason=\"{reason}\"}} ");
     text.lines().find_map(|line| line.strip_prefix(&series)).map_or(0, |n| n.parse().unwrap())
 }

@@ -21,11 +21,6 @@ async fn door(backends: &[&TestBackend], workers: usize, breaker: &str) -> TestD
     TestDoor::checked(&(patient + &more), backends).await
 }
 
-/// How often this stands in the log.
-fn times(door: &TestDoor, text: &str) -> usize {
-    door.output().lines().filter(|line| line.contains(text)).count()
-}
-
 #[tokio::test]
 async fn an_open_breaker_lets_nothing_through_and_a_half_open_one_exactly_its_probes() {
     for workers in WORKERS {
@@ -41,7 +36,7 @@ async fn an_open_breaker_lets_nothing_through_and_a_half_open_one_exactly_its_pr
         // Whatever comes after the first opening is a probe: at most three each time (one that fails
         // opens it again before another has begun), and no other.
         door.logged_times("breaker_opened", 4).await;
-        let opened = times(&door, "breaker_opened");
+        let opened = door.times("breaker_opened");
         let probes = red.request_count() - before;
         assert!(probes + 1 >= opened && probes <= 3 * opened, "{probes} in {opened} times");
 
@@ -84,7 +79,7 @@ async fn without_a_breaker_in_the_configuration_there_is_none() {
     red.received(60).await;
     let went = load.stop().await;
     assert_eq!(went.count(500), went.all(), "{:?}", went.statuses);
-    assert_eq!(times(&door, "breaker_opened"), 0);
+    assert_eq!(door.times("breaker_opened"), 0);
 }
 
 #[tokio::test]

@@ -197,7 +197,7 @@ fn few_failed(account: &Account) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn backends_that_close_idle_connections_cost_nothing_if_they_said_when_and_else_next_to_it() {
+async fn backends_that_close_idle_connections_cost_next_to_nothing_and_nothing_once_announced() {
     let account = closes(&["idle=1000"], about_a_second(), rounds(800, 50_000)).await;
     few_failed(&account);
     let account = closes(&["idle=1000", "announce=1"], about_a_second(), rounds(800, 50_000)).await;
@@ -205,7 +205,7 @@ async fn backends_that_close_idle_connections_cost_nothing_if_they_said_when_and
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn backends_that_close_after_some_requests_cost_nothing_if_they_said_so_and_else_next_to_it() {
+async fn backends_that_close_after_some_requests_cost_next_to_nothing_and_nothing_once_announced() {
     let account = closes(&["requests=50"], at_once(), rounds(1_500, 50_000)).await;
     few_failed(&account);
     let account = closes(&["requests=50", "announce=1"], at_once(), rounds(1_500, 50_000)).await;

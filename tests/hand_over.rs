@@ -52,13 +52,6 @@ async fn door(workers: usize, backends: &[(&str, SocketAddr)]) -> TestDoor {
     door
 }
 
-#[track_caller]
-fn none_failed((answered, failures): (usize, Vec<String>), at_least: usize) {
-    let shown = &failures[..failures.len().min(10)];
-    assert!(failures.is_empty(), "{} of {answered} failed: {shown:#?}", failures.len());
-    assert!(answered >= at_least, "only {answered}");
-}
-
 /// Asks `tidegate status` again and again, which must never fail; how often it was asked.
 fn status_goes_on(door: &TestDoor) -> (Arc<AtomicBool>, tokio::task::JoinHandle<usize>) {
     let must_stop = Arc::new(AtomicBool::new(false));
@@ -102,13 +95,12 @@ async fn hand_overs_under_load_cost_no_connection() {
     let took = began.elapsed();
     no_more_status.store(true, Ordering::Relaxed);
     assert!(status.await.unwrap() >= count);
-    let (answered, failures) = fresh.stop().await;
+    let answered = fresh.none_failed(count * each).await;
     let rate = answered as f64 / took.as_secs_f64();
     tell(&format!("{count} hand-overs under {rate:.0} new connections/s, {answered} in all"));
     // On a machine that does nothing else.
     assert!(rate >= 2_000.0 || !is_drill(), "{rate:.0} new connections/s are no load");
-    none_failed((answered, failures), count * each);
-    none_failed(kept.stop().await, count * 20);
+    kept.none_failed(count * 20).await;
     // Nothing holds the old ones once their clients have gone.
     for mut old in old {
         assert_eq!(old.exited().await.code(), Some(0), "{}", old.output());
@@ -192,7 +184,7 @@ async fn a_process_that_fails_before_it_is_ready_costs_nothing() {
     door.configure(&config(1, &[WEB], &backends));
     let successor = door.launch_successor().ready().await;
     fresh.goes_on(50).await;
-    none_failed(fresh.stop().await, 250);
+    fresh.none_failed(250).await;
     assert_eq!(successor.client().await.get("/").await.status, 200);
 }
 

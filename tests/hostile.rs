@@ -5,13 +5,13 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
 
-use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tests::door::{binary, one_pool};
 use tests::drill::{is_drill, rounds, tell};
 use tests::load::plain_backend;
+use tests::proc::{descriptors, own_memory, status};
 use tests::{Answer, CEILING, End, TestBackend, TestClient, TestDoor, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,25 +39,6 @@ async fn finished(door: &TestDoor) -> f64 {
     let text = door.metrics().await;
     let lines = text.lines().filter(|line| line.starts_with("tidegate_requests_total"));
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
-}
-
-/// A value of `/proc/PID/status`, in KiB.
-fn status(door: &TestDoor, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", door.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim_matches([':', ' ', '\t']).trim_end_matches(" kB").parse().unwrap()
-}
-
-/// Memory that is the process's own, in KiB: other doors come and go, with whom it shares the pages
-/// of the program.
-fn own_memory(door: &TestDoor) -> u64 {
-    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", door.pid())).unwrap();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-fn descriptors(door: &TestDoor) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", door.pid())).unwrap().count()
 }
 
 /// Waits until something about the door is as it should be.

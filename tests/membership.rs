@@ -20,11 +20,6 @@ fn load(door: &TestDoor) -> Load {
     Load::start(door.addr("web"), 8, Manner::Kept, Duration::from_millis(2))
 }
 
-#[track_caller]
-fn none_failed((answered, failures): (usize, Vec<String>)) {
-    assert!(failures.is_empty() && answered > 0, "{answered} answered, failed: {failures:#?}");
-}
-
 fn new_backend(backend: &TestBackend) -> String {
     json!({ "id": backend.name(), "address": backend.addr().to_string() }).to_string()
 }
@@ -56,7 +51,7 @@ async fn a_backend_that_is_added_takes_its_share_after_its_first_pass_and_not_be
         blue.answer_probes("/healthz", 200);
         operator.until(&path_of(&blue), is("serving")).await;
         blue.received(50).await;
-        none_failed(load.stop().await);
+        load.none_failed(1).await;
         let told = operator.told("backend_added").await;
         assert_eq!((&told["pool"], &told["backend"]), (&"app".into(), &"blue".into()));
         assert!(told["actor"].as_str().unwrap().starts_with("uid "), "{told}");
@@ -109,7 +104,7 @@ async fn a_drained_backend_is_reported_so_when_its_last_request_has_ended() {
         // Its checks went on meanwhile, so that it need not wait for another.
         assert!(status == 200 && (back["state"] == "serving" || back["state"] == "joining"));
         blue.received(count + 20).await;
-        none_failed(load.stop().await);
+        load.none_failed(1).await;
     }
 }
 
@@ -145,7 +140,7 @@ async fn a_hundred_changes_under_load_fail_no_request() {
             red.received(red.request_count() + 5).await;
         }
         assert!(done > 30, "{done} changes were made");
-        none_failed(load.stop().await);
+        load.none_failed(1).await;
         assert!(others.iter().any(|other| other.request_count() > 0));
         let pool = operator.until(POOL, |pool| pool["in_flight"] == 0).await;
         let in_flight = |backend: &Value| backend["in_flight"].as_u64().unwrap();
@@ -197,7 +192,7 @@ async fn a_reload_keeps_who_joined_and_who_drains_and_takes_back_what_the_file_s
         assert_eq!(written, (&"serving".into(), &true.into()));
         reload(&[red, blue]).await;
         operator.until(POOL, |pool| pool["backends"].as_array().unwrap().len() == 2).await;
-        none_failed(load.stop().await);
+        load.none_failed(1).await;
     }
 }
 

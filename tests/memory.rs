@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tests::door::one_pool;
+use tests::proc::status;
 use tests::wire::pattern;
 use tests::{Answer, CEILING, TestBackend, TestClient, TestDoor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,10 +15,7 @@ const WARM: u64 = 32 << 20;
 
 /// Most memory that the process has had so far, in KiB.
 fn peak(door: &TestDoor) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", door.pid())).expect("a running door");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line of it");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    status(door, "VmHWM")
 }
 
 async fn upload(door: &TestDoor, length: u64) {

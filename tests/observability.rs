@@ -3,24 +3,17 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::net::SocketAddr;
 
 use rustix::process::Signal;
 use tests::crowd::{crowd, plain};
 use tests::door::{TestFolder, one_pool};
+use tests::proc::status;
 use tests::{Answer, CEILING, Death, Response, TestBackend, TestClient, TestDoor, within};
 use tidegate::telemetry::names;
 
 const WORKERS: [usize; 2] = [1, 4];
 const METRICS: &str = "[observe]\nmetrics = { listen = \"127.0.0.1:0\" }\n";
-
-/// The address in the ready message.
-fn metrics(door: &TestDoor) -> SocketAddr {
-    let output = door.output();
-    let rest = output.lines().find_map(|line| line.strip_prefix("metrics http://")).unwrap();
-    rest.split('/').next().unwrap().parse().unwrap()
-}
 
 async fn ask(address: SocketAddr, path: &str) -> Response {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -29,7 +22,7 @@ async fn ask(address: SocketAddr, path: &str) -> Response {
 
 /// One scrape: series with their values.
 async fn scrape(door: &TestDoor) -> BTreeMap<String, f64> {
-    let response = ask(metrics(door), "/metrics").await;
+    let response = ask(door.metrics_addr(), "/metrics").await;
     assert_eq!(response.status, 200);
     let text = response.text();
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
@@ -229,7 +222,7 @@ async fn names_types_and_labels_are_those_that_are_frozen() {
     .await;
     red.kill(Death::Reset).await;
     crowd(door.addr("web"), 4, 40, plain).await;
-    let text = ask(metrics(&door), "/metrics").await.text();
+    let text = ask(door.metrics_addr(), "/metrics").await.text();
     let mut found = BTreeMap::new();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     for line in types {
@@ -268,7 +261,7 @@ async fn a_door_on_its_way_out_lives_and_is_not_ready() {
         let red = TestBackend::start("red").await;
         let config = one_pool(&[&red], workers) + METRICS;
         let mut door = TestDoor::checked(&config, &[&red]).await;
-        let address = metrics(&door);
+        let address = door.metrics_addr();
         for path in ["/livez", "/readyz", "/startupz"] {
             assert_eq!(ask(address, path).await.status, 200, "{path}");
         }
@@ -289,13 +282,6 @@ async fn a_door_on_its_way_out_lives_and_is_not_ready() {
     }
 }
 
-/// Resident memory in KiB, as the kernel counts it.
-fn resident(door: &TestDoor) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", door.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[tokio::test]
 async fn memory_does_not_depend_on_being_scraped() {
     let red = TestBackend::start("red").await;
@@ -314,9 +300,9 @@ async fn memory_does_not_depend_on_being_scraped() {
     // What is allotted once is in use then: each worker's ring has come round.
     let long = |_| format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "p".repeat(6_000));
     crowd(door_addr, 16, 2_000, long).await;
-    let before = resident(&door);
+    let before = status(&door, "VmRSS");
     crowd(door_addr, 16, 30_000, move |number| write(number + 4_000)).await;
-    let grown = resident(&door).saturating_sub(before);
+    let grown = status(&door, "VmRSS").saturating_sub(before);
     assert!(grown < 2_048, "{grown} KiB more than the {before} KiB before");
 }
 

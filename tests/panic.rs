@@ -32,11 +32,6 @@ fn config(backends: &[&TestBackend], workers: usize) -> String {
         .replace("healthy_after = 1", "healthy_after = 1\nmin_healthy = \"50%\"")
 }
 
-/// How often this stands in the log.
-fn times(door: &TestDoor, text: &str) -> usize {
-    door.output().lines().filter(|line| line.contains(text)).count()
-}
-
 fn requests(backends: &[TestBackend]) -> usize {
     backends.iter().map(TestBackend::request_count).sum()
 }
@@ -63,7 +58,7 @@ async fn members_that_join_are_no_reason_to_panic_and_get_no_request() {
         door.logged("pool_calmed").await;
         load.stop().await.was_served();
         assert_eq!(requests(&joining), 0);
-        assert_eq!((times(&door, "pool_panicked"), times(&door, "pool_calmed")), (1, 1));
+        assert_eq!((door.times("pool_panicked"), door.times("pool_calmed")), (1, 1));
     }
 }
 
@@ -88,7 +83,7 @@ async fn five_of_six_down_and_nothing_behind_is_a_panic_entered_and_left_once() 
             backend.received(backend.request_count() + 10).await;
         }
         load.stop().await.was_served();
-        assert_eq!((times(&door, "pool_panicked"), times(&door, "pool_calmed")), (1, 1));
+        assert_eq!((door.times("pool_panicked"), door.times("pool_calmed")), (1, 1));
     }
 }
 
@@ -137,6 +132,6 @@ async fn five_of_six_down_with_room_behind_moves_the_traffic_and_is_no_panic() {
             backend.received(backend.request_count() + 20).await;
         }
         load.stop().await.was_served();
-        assert_eq!(times(&door, "pool_panicked"), 0);
+        assert_eq!(door.times("pool_panicked"), 0);
     }
 }

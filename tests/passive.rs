@@ -25,11 +25,6 @@ async fn door(backends: &[TestBackend], workers: usize, more: &str) -> TestDoor 
     TestDoor::checked(&(one_pool(&backends, workers) + more), &backends).await
 }
 
-/// How often this stands in the log.
-fn times(door: &TestDoor, text: &str) -> usize {
-    door.output().lines().filter(|line| line.contains(text)).count()
-}
-
 /// Waits for an event about a backend.
 async fn told(door: &TestDoor, event: &str, backend: &str) -> String {
     let line = door.logged(event).await;
@@ -64,7 +59,7 @@ async fn a_backend_with_a_fifth_of_500s_is_out_in_time_and_returns_by_a_check() 
         let went = load.stop().await;
         assert!(went.faults.is_empty(), "{:?}", went.faults);
         assert_eq!(went.count(200) + went.count(500), went.all(), "{:?}", went.statuses);
-        assert_eq!(times(&door, "backend_ejected"), 1);
+        assert_eq!(door.times("backend_ejected"), 1);
     }
 }
 
@@ -157,7 +152,7 @@ async fn clients_that_leave_or_send_broken_bodies_mark_nobody() {
             backend.received(count + 100).await;
         }
         served.stop().await.was_served();
-        assert_eq!(times(&door, "backend_ejected"), 0);
+        assert_eq!(door.times("backend_ejected"), 0);
     }
 }
 
@@ -181,7 +176,7 @@ async fn a_pool_never_loses_its_last_backend_nor_more_than_its_share() {
         .await;
         let went = load.stop().await;
         assert_eq!(went.count(500), went.all(), "503 although backends are left: {went:?}");
-        assert_eq!(times(&door, "backend_ejected"), 1, "30 % of three is one");
+        assert_eq!(door.times("backend_ejected"), 1, "30 % of three is one");
     }
 }
 

@@ -13,6 +13,7 @@ use tests::backend::EVENT;
 use tests::crowd::plain;
 use tests::drill::{is_drill, rounds, tell};
 use tests::load::{Load, Manner, plain_backend};
+use tests::proc::status;
 use tests::{Answer, CEILING, End, TestBackend, TestClient, TestDoor, within};
 use tokio::net::TcpStream;
 
@@ -83,17 +84,6 @@ async fn reload(door: &TestDoor, configuration: &str) -> String {
     out
 }
 
-#[track_caller]
-fn none_failed((answered, failures): (usize, Vec<String>), at_least: usize) {
-    assert!(
-        failures.is_empty(),
-        "{} failed: {:#?}",
-        failures.len(),
-        &failures[..failures.len().min(10)]
-    );
-    assert!(answered >= at_least, "only {answered}");
-}
-
 /// Round `n` of the changes: another weight, a member more or less, another route and timeout.
 fn variation(n: usize, workers: usize, addr: SocketAddr, all: &[SocketAddr]) -> String {
     let mut backends =
@@ -159,8 +149,8 @@ async fn reloads_under_load_cost_no_request_and_cut_no_stream() {
             special.release();
             assert_eq!(events.read_exact(EVENT.len()).await, EVENT);
         }
-        none_failed(kept.stop().await, count * each);
-        none_failed(fresh.stop().await, count * 10);
+        kept.none_failed(count * each).await;
+        fresh.none_failed(count * 10).await;
         assert_eq!(events.read_exact(5).await, b"0\r\n\r\n");
     }
 }
@@ -216,7 +206,7 @@ async fn a_bad_file_changes_nothing_and_says_why() {
         assert!(door.output().contains("reload_failed"), "{}", door.output());
         assert!(!door.output().contains("horse"), "{}", door.output());
         load.goes_on(20).await;
-        none_failed(load.stop().await, 100);
+        load.none_failed(100).await;
         assert!(reload(&door, &good).await.ends_with("configuration 2 runs\n"));
         let again = reload(&door, &good).await;
         assert_eq!(again, "reloaded, nothing differs: configuration 3 runs\n");
@@ -369,8 +359,8 @@ async fn the_number_of_workers_changes_without_a_refused_connection() {
     tell(&format!("changes of `workers` under {rate:.0} new connections/s"));
     // On a machine that does nothing else.
     assert!(rate >= 2_000.0 || !is_drill(), "{rate:.0} new connections/s are no load");
-    none_failed(fresh.stop().await, rounds(360, 40_000));
-    none_failed(kept.stop().await, 120);
+    fresh.none_failed(rounds(360, 40_000)).await;
+    kept.none_failed(120).await;
     let setup = Setup { workers: 1, listeners: &listeners, backends: &backends, more: ALL };
     reload(&door, &setup.text()).await;
     // Those that were too many end with their last connection.
@@ -380,13 +370,6 @@ async fn the_number_of_workers_changes_without_a_refused_connection() {
         }
     };
     within(CEILING, gone).await;
-}
-
-/// Resident memory in KiB.
-fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[tokio::test]
@@ -409,7 +392,7 @@ async fn old_generations_are_freed() {
         let setup = Setup { workers: 2, listeners: &listeners, backends: &backends, more: &more };
         reload(&door, &setup.text()).await;
         assert_eq!(door.client().await.get("/").await.status, 200);
-        after.push(resident(door.pid()));
+        after.push(status(&door, "VmRSS"));
     }
     let (warm, last) = (after[29], after[after.len() - 1]);
     assert!(last < warm + 2_048, "from {warm} to {last} KiB: {after:?}");

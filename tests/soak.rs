@@ -4,11 +4,11 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use tests::drill::{Process, configuration, is_drill, rounds, tell};
 use tests::mixed::{Failure, Mixed, Rhythm};
+use tests::proc::{descriptors, status};
 use tests::{CEILING, TestDoor, within};
 
 /// For how long.
@@ -27,14 +27,8 @@ struct Death {
 }
 
 /// Resident memory in KiB.
-fn resident(pid: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+fn resident(door: &TestDoor) -> f64 {
+    status(door, "VmRSS") as f64
 }
 
 /// The slope of the line with the least squares, of points of hours and KiB, in MiB an hour.
@@ -63,7 +57,7 @@ async fn a_soak_loses_nothing_and_leaves_nothing_behind() {
     for backend in &backends {
         door.logged(&format!("backend_in_rotation pool=app backend={}", backend.name())).await;
     }
-    let at_start = descriptors(door.pid());
+    let at_start = descriptors(&door);
     let rhythm = Rhythm { clients: rounds(20, 80), burst: 1, pause: Duration::from_millis(70) };
     let load = Mixed::start(door.addr("web"), rhythm);
     let (begun, mut deaths, mut memory) = (Instant::now(), Vec::new(), Vec::new());
@@ -82,7 +76,7 @@ async fn a_soak_loses_nothing_and_leaves_nothing_behind() {
         load.goes_on(rounds(100, 3_000)).await;
         backend.revive();
         backend.takes_requests().await;
-        memory.push((begun.elapsed().as_secs_f64() / 3600.0, resident(door.pid())));
+        memory.push((begun.elapsed().as_secs_f64() / 3600.0, resident(&door)));
         turn += 1;
     }
     let account = load.stop().await;
@@ -94,7 +88,7 @@ async fn a_soak_loses_nothing_and_leaves_nothing_behind() {
          {slope:+.2} MiB/h, now {:.1} MiB; {at_start} descriptors at first",
         count as f64 / begun.elapsed().as_secs_f64(),
         account.failures.len(),
-        resident(door.pid()) / 1024.0,
+        resident(&door) / 1024.0,
     ));
     let was_under_way = |failure: &&Failure| {
         deaths.iter().any(|death| failure.sent <= death.over && failure.ended >= death.begun)
@@ -108,7 +102,7 @@ async fn a_soak_loses_nothing_and_leaves_nothing_behind() {
     }
     // Connections to backends close when they have been idle for long enough.
     within(4 * CEILING, async {
-        while descriptors(door.pid()) > at_start {
+        while descriptors(&door) > at_start {
             tokio::time::sleep(Duration::from_millis(10)).await; // a poll with a ceiling
         }
     })

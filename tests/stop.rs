@@ -26,9 +26,7 @@ fn config(backend: &TestBackend, workers: usize, drain: &str) -> String {
 async fn door(backend: &TestBackend, workers: usize, grace: &str) -> (TestDoor, SocketAddr) {
     let text = config(backend, workers, &format!("grace = \"{grace}\""));
     let door = TestDoor::checked(&text, &[backend]).await;
-    let line = door.logged("metrics http://").await;
-    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
-    let address = address.unwrap().parse().unwrap();
+    let address = door.metrics_addr();
     (door, address)
 }
 
@@ -155,6 +153,9 @@ async fn what_still_runs_after_the_limit_is_cut_and_a_reload_may_say_when() {
     assert_eq!(door.exited().await.code(), Some(0));
     // The limit, and a second to end in, on a machine that compiles meanwhile.
     let ended = begun.elapsed();
-    assert!(ended >= Duration::from_secs(1) && ended < CEILING + Duration::from_secs(1), "{ended:?}");
+    assert!(
+        ended >= Duration::from_secs(1) && ended < CEILING + Duration::from_secs(1),
+        "{ended:?}"
+    );
     is_cut(running, &door).await;
 }

@@ -193,6 +193,11 @@ impl TestDoor {
         self.output.lines().join("\n")
     }
 
+    /// How many lines contain `text` so far.
+    pub fn times(&self, text: &str) -> usize {
+        self.output.lines().iter().filter(|line| line.contains(text)).count()
+    }
+
     /// Waits for a line that contains `text`, and returns it.
     #[track_caller]
     pub fn logged<'a>(&'a self, text: &'a str) -> impl Future<Output = String> + 'a {

@@ -10,6 +10,7 @@
 //! | [`TestCloud`](cloud::TestCloud) | an AWS on loopback, with faults and a ledger          |
 //! | [`Operator`](operator::Operator) | asks and orders over the admin socket                  |
 //! | [`Recorder`]            | keeps every byte it gets and judges none of them                |
+//! | [`proc`](mod@proc)      | memory and open files of the door, as the kernel counts them    |
 //! | [`corpus`], [`readings`] | messages as data, and how different readers take them          |
 //! | [`crowd`](crowd::crowd)  | many requests over a few connections, and what came back        |
 //! | [`Load`](load::Load)    | as many requests as are answered, and what failed               |
@@ -35,6 +36,7 @@ pub mod drill;
 pub mod load;
 pub mod mixed;
 pub mod operator;
+pub mod proc;
 pub mod readings;
 pub mod recorder;
 pub mod scrape;

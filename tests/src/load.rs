@@ -6,6 +6,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -85,6 +86,20 @@ impl Load {
             failures.extend(failed.expect("no client panics"));
         }
         (self.answered(), failures)
+    }
+
+    /// Ends the load. Fails the test if a request failed or fewer were answered; how many were.
+    #[track_caller]
+    pub fn none_failed(self, at_least: usize) -> impl Future<Output = usize> {
+        let caller = Location::caller();
+        async move {
+            let (answered, failures) = self.stop().await;
+            let shown = &failures[..failures.len().min(10)];
+            let count = failures.len();
+            assert!(count == 0, "{count} of {answered} failed, {caller}: {shown:#?}");
+            assert!(answered >= at_least, "only {answered}, {caller}");
+            answered
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the metrics of a door under test say.
 
+use std::net::SocketAddr;
+
 use crate::client::TestClient;
 use crate::door::TestDoor;
 
@@ -15,11 +17,15 @@ impl TestDoor {
 
     /// All of them.
     pub async fn metrics(&self) -> String {
+        let request = "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+        TestClient::connect(self.metrics_addr()).await.request(request).await.text()
+    }
+
+    /// Where they are scraped, as the ready message says.
+    pub fn metrics_addr(&self) -> SocketAddr {
         let output = self.output();
         let rest = output.lines().find_map(|line| line.strip_prefix("metrics http://"));
         let address = rest.and_then(|rest| rest.split('/').next()?.parse().ok());
-        let address = address.expect("the configuration has `[observe] metrics.listen`");
-        let request = "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-        TestClient::connect(address).await.request(request).await.text()
+        address.expect("the configuration has `[observe] metrics.listen`")
     }
 }
