@@ -130,7 +130,9 @@ impl Queue {
         let place = inside.lines.push(Arc::clone(ticket), stand);
         self.show(&inside);
         inside.serve_all(&mut answered);
-        let has_room = !ticket.is_waiting() || inside.make_room(place, &mut answered);
+        // A guest has its room at home.
+        let has_room =
+            stand == Stand::Guest || !ticket.is_waiting() || inside.make_room(place, &mut answered);
         self.close(inside, answered);
         if has_room { Ok(place) } else { Err(Refusal::QueueFull) }
     }

@@ -339,3 +339,14 @@ fn no_wake_up_is_lost_and_no_cap_exceeded_between_threads() {
         assert!(!queue.is_waited_for() && slots.iter().all(|slot| slot.is_idle()));
     }
 }
+
+#[test]
+fn a_guest_stands_in_line_whatever_room_there_is_for_others() {
+    let (queue, slot) = full(2, 1_000);
+    let at_home = [join(&queue, NORMAL, 1).unwrap(), join(&queue, NORMAL, 1).unwrap()];
+    // A reload has lowered the limit under those who wait.
+    queue.publish(std::slice::from_ref(&slot), None, &config(1, 1_000), Instant::now());
+    let (guest, _) = ticket(Priority::Critical, 1, &[]);
+    assert!(queue.join(&guest, Stand::Guest, Instant::now()).is_ok());
+    assert!(at_home.iter().all(|ticket| ticket.take_answer().is_none()), "and nobody goes for it");
+}
