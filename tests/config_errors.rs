@@ -202,6 +202,19 @@ fn included_files_follow_the_main_one_in_the_order_of_their_names() {
 }
 
 #[test]
+fn a_section_of_two_types_is_wrong_where_it_is_of_the_wrong_one() {
+    let folder = TestFolder::new("types");
+    let (list, table) = ("[[routes]]\nrespond = {}\n", "[routes]\nrespond = {}\n");
+    for (main, more, wrong) in [(list, table, "more.toml:1:1"), (table, list, "main.toml:5:1")] {
+        let head = "schema = 1\ninclude = \"more.toml\"\n[listeners.web]\nbind = \"127.0.0.1:1\"\n";
+        folder.write("more.toml", more);
+        let report =
+            check::report(&config::load(&folder.write("main.toml", &format!("{head}{main}"))));
+        assert!(report.contains(wrong) && report.contains("write `[[routes]]`"), "{report}");
+    }
+}
+
+#[test]
 fn a_pipe_is_not_included_and_not_waited_for() {
     let folder = TestFolder::new("pipe");
     let main = folder.write("main.toml", "schema = 1\ninclude = [\"more.toml\"]\n");

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use super::document::{self, Document, Entry, Node, Sources, Span, Table, Value};
-use super::keys::FRAGMENT;
+use super::keys::{FRAGMENT, Kind, ROOT};
 use super::problem::Problems;
 use super::text;
 
@@ -223,8 +223,14 @@ fn merge(root: &mut Table, entry: Entry, sources: &Sources, problems: &mut Probl
                 }
             }
         }
-        // One of the two is of the wrong type; the walk says so of the one that is kept.
-        (_, value) => own.node.value = value,
+        // One of the two is of the wrong type. That one is kept, and the walk says so.
+        (of_own, value) => {
+            let is_list = |value: &Value| matches!(value, Value::List(_));
+            let kind = ROOT.key(&entry.key).map(|key| &key.kind);
+            if is_list(of_own) == matches!(kind, Some(Kind::List(_))) {
+                own.node = Node { span: entry.node.span, value };
+            }
+        }
     }
 }
 
