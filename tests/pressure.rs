@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use policies::rng::Rng;
 use tests::door::one_pool;
-use tests::drill::{is_drill, rounds};
+use tests::drill::{is_drill, raise_limit, rounds};
 use tests::wire::Wire;
 use tests::{Answer, CEILING, Meter, TestBackend, TestClient, TestDoor, within};
 use tokio::io::AsyncWriteExt;
@@ -40,14 +40,6 @@ async fn door(backends: &[(SocketAddr, u64)], workers: usize, pool: &str) -> Tes
     door
 }
 
-/// As many descriptors as may be: each client is one here and one in the door.
-fn raise_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let all = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    setrlimit(Resource::Nofile, all).expect("up to the hard limit everybody may");
-}
-
 /// Sends requests one after the other.
 async fn member(addr: SocketAddr, requests: usize) {
     let mut client = TestClient::connect(addr).await;
@@ -59,8 +51,7 @@ async fn member(addr: SocketAddr, requests: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_crowd_exceeds_a_cap_and_everybody_is_served() {
-    raise_limit();
-    let clients = rounds(400, 10_000);
+    let clients = rounds(400, raise_limit());
     for workers in WORKERS {
         for seed in 0..rounds(2, 6) as u64 {
             let mut rng = Rng::new(seed);

@@ -29,6 +29,32 @@ pub fn rounds(short: usize, drill: usize) -> usize {
     if is_drill() { drill } else { short }
 }
 
+/// Enough for ten thousand clients.
+const DESCRIPTORS: u64 = 1 << 15;
+const MOST_CLIENTS: usize = 10_000;
+/// Clients that a door does without so that there are descriptors for everybody else.
+const OTHERS: usize = 500;
+
+/// As many descriptors as may be, here and in what is started from here. Says for how many clients,
+/// up to ten thousand, a door then has room: two descriptors for each, and some for others.
+pub fn raise_limit() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let all = |most| Rlimit { current: most, maximum: most };
+    // More than the hard limit only the mighty may have.
+    let is_enough = hard.is_none_or(|hard| hard >= DESCRIPTORS);
+    let raised = !is_enough && setrlimit(Resource::Nofile, all(Some(DESCRIPTORS))).is_ok();
+    if !raised {
+        setrlimit(Resource::Nofile, all(hard)).expect("up to the hard limit everybody may");
+    }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS);
+    let clients = usize::try_from(files / 2).unwrap_or(usize::MAX).saturating_sub(OTHERS);
+    if clients < MOST_CLIENTS && is_drill() {
+        tell(&format!("{files} descriptors are enough for {clients} clients only"));
+    }
+    clients.min(MOST_CLIENTS)
+}
+
 /// Says a figure of a drill, or what it left out.
 #[expect(clippy::print_stderr, reason = "the figures of a drill, and what it left out")]
 pub fn tell(text: &str) {
