@@ -216,15 +216,15 @@ impl Forwarding<'_> {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
         let te = exchange.head.te_trailers;
+        if te {
+            out.extend_from_slice(b"te: trailers\r\n");
+        }
         if let Some(protocol) = exchange.head.upgrade {
             let options = if te { "upgrade, te" } else { "upgrade" };
             push_field(out, b"connection", options.as_bytes());
             push_field(out, b"upgrade", exchange.text(protocol));
         } else if te {
             out.extend_from_slice(b"connection: te\r\n");
-        }
-        if te {
-            out.extend_from_slice(b"te: trailers\r\n");
         }
     }
 }
