@@ -159,3 +159,27 @@ async fn what_still_runs_after_the_limit_is_cut_and_a_reload_may_say_when() {
     );
     is_cut(running, &door).await;
 }
+
+#[tokio::test]
+async fn a_door_that_reads_a_file_without_end_is_stopped_all_the_same() {
+    let red = TestBackend::start("red").await;
+    let mut door = TestDoor::checked(&config(&red, 1, "grace = \"0s\""), &[&red]).await;
+    let file = door.folder().join("tidegate.toml");
+    std::fs::remove_file(&file).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    door.signal(Signal::HUP);
+    // Can be opened once somebody reads from it.
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+    let opened = async {
+        loop {
+            match rustix::fs::open(&file, flags, rustix::fs::Mode::empty()) {
+                Ok(pipe) => return pipe,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let _pipe = within(CEILING, opened).await;
+    door.signal(Signal::TERM);
+    assert_eq!(door.exited().await.code(), Some(0));
+}

@@ -226,7 +226,7 @@ impl Controller {
         self.book.give_up_silent(steady, self.abilities.answer_within);
         self.take_members(look, &mut turn);
 
-        let sight = self.look_at(look);
+        let sight = self.look_at(look, gap);
         let decision = if gap > NEVER_LATE.max(self.settings.tick * LATE) {
             stay(&sight, Hold::LateTurn { after: gap })
         } else if !self.book.is_reconciled {
@@ -272,7 +272,8 @@ impl Controller {
         let census = self.book.census();
         let is_awaited = census.open + census.booting > 0 || census.healthy == 0;
         if self.settings.mode == Mode::Act && is_awaited {
-            self.order(turn, Order::Expect { within: EXPECTED });
+            let within = EXPECTED.max(self.settings.tick * 2);
+            self.order(turn, Order::Expect { within });
         }
     }
 
@@ -285,7 +286,8 @@ impl Controller {
     }
 }
 
-/// What was said of those on the way holds for so long; it is said again each turn.
+/// What was said of those on the way holds for so long, or for two turns; it is said again each
+/// turn.
 const EXPECTED: Duration = Duration::from_secs(5);
 
 /// Between two lists while something is under way.

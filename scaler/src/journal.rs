@@ -60,13 +60,18 @@ impl Journal {
         let is_new = replayed.journal.is_none();
         let journal = replayed.journal.unwrap_or_else(|| format!("{:08x}", random >> 32));
         if replayed.is_damaged {
-            tracing::error!(%pool, path = %path.display(), "journal_damaged");
+            let reason = match replayed.is_later {
+                true => "a later version has written it",
+                false => "records in it are no records",
+            };
+            tracing::error!(%pool, path = %path.display(), reason, "journal_damaged");
         }
         // Each life has a name of its own, so no number of a decision can come twice under it,
         // whatever the journal has lost.
         let installation = format!("{journal}{:08x}", random & u64::from(u32::MAX));
         let begin = Begin::new(now, pool, &journal, &replayed.ledger);
-        let writer = Writer::start(path, replayed.good, begin, pool.clone());
+        let (good, is_damaged) = (replayed.good, replayed.is_damaged);
+        let writer = Writer::start(path, good, is_damaged, begin, pool.clone());
         Journal {
             writer,
             ledger: replayed.ledger,

@@ -105,15 +105,11 @@ impl FailureKind {
 
 impl From<&ProviderError> for Failure {
     fn from(error: &ProviderError) -> Failure {
-        let (kind, retry_after) = match error {
-            ProviderError::Unclear { .. } => (FailureKind::Unclear, None),
-            ProviderError::Throttled { retry_after, .. } => (FailureKind::Throttled, *retry_after),
-            ProviderError::NoCapacity { .. } => (FailureKind::NoCapacity, None),
-            ProviderError::Quota { .. } => (FailureKind::Quota, None),
-            ProviderError::Denied { .. } => (FailureKind::Denied, None),
-            ProviderError::Refused { .. } => (FailureKind::Refused, None),
-            ProviderError::TokenReused { .. } => (FailureKind::TokenReused, None),
+        let retry_after = match error {
+            ProviderError::Throttled { retry_after, .. } => *retry_after,
+            _ => None,
         };
+        let kind = error.kind();
         let mut text = error.to_string();
         let mut source = std::error::Error::source(error);
         while let Some(cause) = source {

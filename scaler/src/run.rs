@@ -13,7 +13,7 @@ use policies::backend::PoolName;
 use policies::scale::Decision;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::Clock;
 use crate::controller::{Census, Controller, Identity, Mode, Settings, Turn};
@@ -102,13 +102,16 @@ impl Scaler {
         let mut is_new = journal.is_new();
         let journal = Arc::new(Mutex::new(journal));
         let board = Arc::new(self.board);
-        let mut pause = AGAIN.0;
+        let mut last = None;
         loop {
             let life = Life::begin(&self.plan, Arc::clone(&journal), Arc::clone(&board), is_new);
             // A task of its own, so that its panic is its own; aborted with this future.
             let mut task = JoinSet::new();
             task.spawn(life.live(self.plan.settings.tick));
+            let began = Instant::now();
             let ended = task.join_next().await;
+            let pause = pause_after(last, began.elapsed());
+            last = Some(pause);
             let why = ended.and_then(Result::err).map(|error| error.to_string());
             board.send_modify(|standing| standing.panics += 1);
             tracing::error!(
@@ -118,9 +121,17 @@ impl Scaler {
                 "scaler_panicked"
             );
             tokio::time::sleep(pause).await;
-            pause = pause.saturating_mul(2).min(AGAIN.1);
             is_new = false;
         }
+    }
+}
+
+/// How long to rest after a life that `lived` so long, with what was rested before it. One that was
+/// well for longer than the longest pause has another trouble now.
+fn pause_after(last: Option<Duration>, lived: Duration) -> Duration {
+    match last {
+        Some(last) if lived <= AGAIN.1 => last.saturating_mul(2).min(AGAIN.1),
+        _ => AGAIN.0,
     }
 }
 

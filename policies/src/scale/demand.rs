@@ -12,8 +12,8 @@ use super::policy::Signal;
 /// Of its capacity; above, a service time is not believed.
 const KNEE: f64 = 0.8;
 
-/// Weight of a new second in the learned service time: half is forgotten after about 14 s.
-const PACE: f64 = 0.05;
+/// Half of the learned service time is forgotten after this.
+const PACE: Duration = Duration::from_secs(14);
 
 /// Less than this share of the traffic of before is a fall.
 const FALLEN: f64 = 0.7;
@@ -21,10 +21,10 @@ const FALLEN: f64 = 0.7;
 /// More than this share of answers are errors: something is broken.
 const BROKEN: f64 = 0.05;
 
-/// Half of the traffic of before is forgotten after about 1 minute.
-const BEFORE: f64 = 0.0115;
+/// Half of the traffic of before is forgotten after this.
+const BEFORE: Duration = Duration::from_secs(60);
 
-/// What all doors counted of some pools in a second.
+/// What all doors counted of some pools since they were asked before.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Counted {
     /// Requests of clients per second, whatever became of them; no retries of ours, no probes.
@@ -49,16 +49,16 @@ pub struct Learned {
 impl Learned {
     /// Seconds that a request takes when nothing is too busy, as far as that is known.
     ///
-    /// Learns from this second unless it is saturated. If all that was ever seen is saturated, that
+    /// Learns from the time since it was asked before, `gap`, unless that is saturated. If all that was ever seen is saturated, that
     /// is believed: it can be too much, and it is all there is.
-    pub fn service_seconds(&mut self, counted: &Counted) -> Option<f64> {
+    pub fn service_seconds(&mut self, counted: &Counted, gap: Duration) -> Option<f64> {
         let measured = counted.service.map(|service| service.as_secs_f64());
         let is_saturated = counted.waiting > 0.0 || counted.in_flight > KNEE * counted.capacity;
         let Some(measured) = measured.filter(|_| !is_saturated) else {
             return self.unsaturated.or(measured);
         };
         let before = self.unsaturated.unwrap_or(measured);
-        self.unsaturated = Some(before + PACE * (measured - before));
+        self.unsaturated = Some(before + weight(gap, PACE) * (measured - before));
         self.unsaturated
     }
 }
@@ -93,20 +93,34 @@ pub struct OutageGuard {
 }
 
 impl OutageGuard {
-    /// Whether an outage is suspected, after one more second.
-    pub fn observe(&mut self, arrivals_rps: f64, error_rate: f64, connect_errors_rps: f64) -> bool {
+    /// Whether an outage is suspected, after what was counted for `gap`.
+    pub fn observe(
+        &mut self,
+        gap: Duration,
+        arrivals_rps: f64,
+        error_rate: f64,
+        connect_errors_rps: f64,
+    ) -> bool {
         let usual = self.usual_rps.unwrap_or(arrivals_rps);
         let has_fallen = arrivals_rps < FALLEN * usual;
         let is_broken = error_rate > BROKEN || connect_errors_rps > BROKEN * arrivals_rps.max(1.0);
         self.is_suspected = has_fallen && (is_broken || self.is_suspected);
-        self.usual_rps = Some(usual + BEFORE * (arrivals_rps - usual));
+        self.usual_rps = Some(usual + weight(gap, BEFORE) * (arrivals_rps - usual));
         self.is_suspected
     }
+}
+
+/// Of what was counted for `gap`, in a mean that has forgotten half after `half_life`: the same
+/// pace however often it is counted.
+fn weight(gap: Duration, half_life: Duration) -> f64 {
+    1.0 - 0.5f64.powf(gap.as_secs_f64() / half_life.as_secs_f64())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn second(arrivals_rps: f64, in_flight: f64, service_ms: u64) -> Counted {
         let service = Some(Duration::from_millis(service_ms));
@@ -115,7 +129,7 @@ mod tests {
 
     #[track_caller]
     fn check(learned: &mut Learned, counted: &Counted, concurrency: f64) {
-        let seconds = learned.service_seconds(counted);
+        let seconds = learned.service_seconds(counted, SECOND);
         let found = offered(Signal::Concurrency, counted, seconds, Duration::from_secs(10));
         assert!((found - concurrency).abs() < 1e-6, "{found}, {learned:?}");
     }
@@ -148,19 +162,27 @@ mod tests {
 
     #[test]
     fn the_service_time_follows_slowly_below_the_knee() {
-        let mut learned = Learned::default();
-        check(&mut learned, &second(100.0, 10.0, 100), 10.0);
-        check(&mut learned, &second(100.0, 20.0, 200), 10.5);
+        for tick_ms in [50, 200, 1_000, 14_000] {
+            let tick = Duration::from_millis(tick_ms);
+            let mut learned = Learned::default();
+            learned.service_seconds(&second(100.0, 10.0, 100), tick);
+            let ticks = 14_000 / tick_ms;
+            let slower = second(100.0, 20.0, 200);
+            let seconds = (0..ticks).filter_map(|_| learned.service_seconds(&slower, tick)).last();
+            let seconds = seconds.unwrap();
+            assert!((seconds - 0.15).abs() < 1e-6, "half of it after 14 s: {seconds}, {tick:?}");
+        }
     }
 
     #[test]
     fn a_crowd_that_leaves_is_no_outage_and_one_that_meets_errors_is() {
         let mut guard = OutageGuard::default();
-        assert!((0..300).all(|_| !guard.observe(1000.0, 0.001, 0.0)));
-        assert!(!guard.observe(500.0, 0.001, 0.0), "they have gone home");
-        assert!(guard.observe(500.0, 0.2, 0.0), "they meet errors");
-        assert!(guard.observe(100.0, 0.0, 0.0), "too few are left to meet any");
-        assert!(!guard.observe(900.0, 0.0, 0.0), "they are back");
-        assert!(guard.observe(500.0, 0.0, 400.0), "backends cannot be reached");
+        let mut observe = |rps, errors, unreached| guard.observe(SECOND, rps, errors, unreached);
+        assert!((0..300).all(|_| !observe(1000.0, 0.001, 0.0)));
+        assert!(!observe(500.0, 0.001, 0.0), "they have gone home");
+        assert!(observe(500.0, 0.2, 0.0), "they meet errors");
+        assert!(observe(100.0, 0.0, 0.0), "too few are left to meet any");
+        assert!(!observe(900.0, 0.0, 0.0), "they are back");
+        assert!(observe(500.0, 0.0, 400.0), "backends cannot be reached");
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::policy::{ScalingPolicy, WhenBlind};
 use super::{Now, Sight};
 
-/// Samples kept at most, whatever the windows say: an hour of seconds.
-const MOST_SAMPLES: usize = 3600;
+/// Samples kept at most: an hour, the longest window, of the shortest tick, 50 ms.
+const MOST_SAMPLES: usize = 72_000;
 
-/// Demand of one second.
+/// Demand of one turn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
     /// In the unit of the signal, beyond what the tiers before carry.

@@ -370,8 +370,11 @@ impl Controller {
         }
     }
 
+    /// A shadow says what it would do.
     pub(super) fn order(&self, turn: &mut Draft, order: Order) {
-        turn.actions.push(Action::Order { pool: self.settings.pool.clone(), order });
+        if self.settings.mode == super::Mode::Act {
+            turn.actions.push(Action::Order { pool: self.settings.pool.clone(), order });
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Fewer instances: who leaves, how, and when it is given back.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
 use policies::backend::BackendId;
@@ -17,8 +16,6 @@ use crate::ports::{MemberLook, Order};
 pub enum Victim {
     /// Whoever fails its checks.
     Unhealthy,
-    /// Whoever the provider takes back soon.
-    SpotMarked,
     /// Whoever has the fewest requests.
     FewestInFlight,
     /// Whoever has the least paid time left.
@@ -49,7 +46,6 @@ impl Controller {
         rank.extend(self.settings.victims.iter().map(|victim| {
             match victim {
                 Victim::Unhealthy => u64::from(held.is_healthy),
-                Victim::SpotMarked => u64::from(!held.instance.is_marked),
                 Victim::FewestInFlight => u64::from(held.in_flight),
                 Victim::EndOfBillingHour => self.paid_seconds_left(held, now),
                 Victim::OldestImage => held
@@ -59,7 +55,7 @@ impl Controller {
             }
         }));
         // The youngest last of all, so that the same ones are chosen whatever their ids are.
-        rank.push(Reverse(held.since).0.as_secs());
+        rank.push(held.since.as_secs());
         rank
     }
 

@@ -1,5 +1,7 @@
 //! From what the doors count to what the rule of sizes looks at.
 
+use std::time::Duration;
+
 use policies::membership::Stage;
 use policies::scale::demand::{Counted, Learned, OutageGuard, offered};
 use policies::scale::policy::Signal;
@@ -10,7 +12,7 @@ use crate::controller::{Controller, Mode};
 use crate::look::Look;
 use crate::ports::{MemberLook, PoolLook};
 
-/// What is learned from one second to the next.
+/// What is learned from one turn to the next.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Senses {
     service: Learned,
@@ -37,21 +39,28 @@ struct Sum {
 }
 
 impl Controller {
-    pub(super) fn look_at(&mut self, look: &Look) -> Sight {
+    /// `gap` is the time since the turn before.
+    pub(super) fn look_at(&mut self, look: &Look, gap: Duration) -> Sight {
         let sum = self.add_up(look);
-        let sample = (sum.doors > 0).then(|| self.sample(&sum));
+        let sample = (sum.doors > 0).then(|| self.sample(&sum, gap));
         let is_outage_suspected = sum.doors > 0
-            && self.sight.guard.observe(sum.arrivals_rps, sum.error_rate, sum.connect_errors_rps);
+            && self.sight.guard.observe(
+                gap,
+                sum.arrivals_rps,
+                sum.error_rate,
+                sum.connect_errors_rps,
+            );
         let census = self.book.census();
         // One that went without us is missed at once where somebody waits.
         if sample.is_some_and(|sample| sample.is_short) {
             self.book.mourned.clear();
         }
         let mourned = u32::try_from(self.book.mourned.len()).unwrap_or(u32::MAX);
-        let booting = census.open + census.booting;
-        let (current, ready) = match self.settings.mode {
-            Mode::Act => (booting + census.serving + mourned, census.healthy),
-            Mode::Shadow => (self.shadow, self.shadow),
+        let under_way = census.open + census.booting;
+        let (current, ready, booting) = match self.settings.mode {
+            Mode::Act => (under_way + census.serving + mourned, census.healthy, under_way),
+            // Its instances boot in no time; those that there are belong to somebody else.
+            Mode::Shadow => (self.shadow, self.shadow, 0),
         };
         // What stopped a launch stops growth; it takes nobody away who is there.
         let learned = self.book.quota.map(|(quota, _)| quota.max(current));
@@ -72,9 +81,9 @@ impl Controller {
         }
     }
 
-    fn sample(&mut self, sum: &Sum) -> Sample {
+    fn sample(&mut self, sum: &Sum, gap: Duration) -> Sample {
         let service = (sum.served > 0.0)
-            .then(|| std::time::Duration::try_from_secs_f64(sum.service_seconds / sum.served).ok());
+            .then(|| Duration::try_from_secs_f64(sum.service_seconds / sum.served).ok());
         let counted = Counted {
             arrivals_rps: sum.arrivals_rps,
             waiting: sum.waiting,
@@ -82,7 +91,7 @@ impl Controller {
             capacity: sum.capacity,
             service: service.flatten(),
         };
-        let seconds = self.sight.service.service_seconds(&counted);
+        let seconds = self.sight.service.service_seconds(&counted, gap);
         let signal = self.settings.policy.target.signal;
         let within = self.settings.drain_backlog_within;
         let demand = offered(signal, &counted, seconds, within);

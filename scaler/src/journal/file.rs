@@ -22,6 +22,8 @@ pub(super) struct Replayed {
     pub(super) good: u64,
     /// There was something, and it made no sense.
     pub(super) is_damaged: bool,
+    /// Of what makes no sense: a later version of this program has written it.
+    pub(super) is_later: bool,
 }
 
 /// Reads all of a file. One that is not there is an empty one. What a crash has left of a last
@@ -40,6 +42,7 @@ pub(super) fn replay(path: &Path) -> Replayed {
         let (line, after) = rest.split_at(end + 1);
         let Some(record) = parse(&line[..end]) else { break };
         if !record.fold(&mut replayed.ledger) {
+            replayed.is_later = record.is_later();
             break;
         }
         if let Record::Begin(begin) = &record {
@@ -50,7 +53,7 @@ pub(super) fn replay(path: &Path) -> Replayed {
     }
     // Of a torn line there is one at most, and it is the last.
     let torn = rest.iter().filter(|byte| **byte == b'\n').count();
-    if torn > 1 || (torn == 1 && rest.last() != Some(&b'\n')) {
+    if replayed.is_later || torn > 1 || (torn == 1 && rest.last() != Some(&b'\n')) {
         // What follows may hold launches. Those that live are found by their marks.
         replayed.is_damaged = true;
         replayed.journal = None;

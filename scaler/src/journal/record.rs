@@ -208,6 +208,11 @@ impl Record {
         }
     }
 
+    /// Whether it begins what a later version of this program has written.
+    pub fn is_later(&self) -> bool {
+        matches!(self, Record::Begin(begin) if begin.version > VERSION)
+    }
+
     /// Brings a ledger from the record before this one to this one; false if it makes no sense.
     pub fn fold(&self, ledger: &mut Ledger) -> bool {
         match self {

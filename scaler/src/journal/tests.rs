@@ -138,8 +138,54 @@ fn damage_in_the_middle_makes_a_new_journal() {
     let mut bytes = fs::read(folder.file()).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    fs::write(folder.file(), bytes).unwrap();
+    fs::write(folder.file(), &bytes).unwrap();
     assert!(folder.open().is_new());
+    let kept = folder.file().with_extension("jsonl.damaged");
+    assert_eq!(fs::read(&kept).unwrap(), bytes, "for whoever wants to know");
+}
+
+#[test]
+fn a_journal_of_a_later_version_is_kept_and_not_believed() {
+    let folder = Folder::new();
+    drop(folder.open());
+    let (mut records, _) = read(&folder.file(), 0).unwrap();
+    let Record::Begin(begin) = &mut records[0] else { panic!("{records:?}") };
+    begin.version += 1;
+    let line = file::line(&records[0]);
+    fs::write(folder.file(), &line).unwrap();
+    assert!(file::replay(&folder.file()).is_later);
+    assert!(folder.open().is_new());
+    let kept = folder.file().with_extension("jsonl.damaged");
+    assert_eq!(fs::read(&kept).unwrap(), line);
+}
+
+#[test]
+fn a_large_file_that_cannot_be_put_aside_is_written_on_and_put_aside_later() {
+    let folder = Folder::new();
+    let mut journal = folder.open();
+    // Folders where files should be.
+    let next = folder.file().with_extension("jsonl.next");
+    fs::create_dir_all(&next).unwrap();
+    let aside = |number: u32| folder.file().with_extension(format!("jsonl.{number}"));
+    fs::write(aside(1), "earlier").unwrap();
+    let mut number = 0;
+    while !fs::metadata(folder.file()).is_ok_and(|file| file.len() >= 70 << 10) {
+        number += 1;
+        let forgotten = Event::LaunchForgotten { token: request(number - 1).token() };
+        let next = turn(2, vec![Action::Launch(request(number))], vec![forgotten]);
+        assert!(noted(&mut journal, &next), "it is written all the same");
+    }
+    assert_eq!(journal.state(), JournalState::Durable);
+    assert_eq!(fs::read(aside(1)).unwrap(), b"earlier", "nothing is moved for nothing");
+    fs::remove_dir(&next).unwrap();
+    let deadline = Instant::now() + CEILING;
+    while !aside(2).exists() && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert_eq!(fs::read(aside(2)).unwrap(), b"earlier");
+    drop(journal);
+    assert!(fs::metadata(aside(1)).unwrap().len() >= 70 << 10);
+    assert_eq!(folder.open().ledger().last_decision, number, "and nothing is lost");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use policies::backend::PoolName;
@@ -27,8 +27,8 @@ const MOST_KEPT: usize = 4096;
 /// A disk that took nothing is tried again after this.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// A larger file is put aside.
-const LARGE: u64 = 16 << 20;
+/// A larger file is put aside. In tests it does not take long to get there.
+const LARGE: u64 = if cfg!(test) { 64 << 10 } else { 16 << 20 };
 
 /// So many files that were put aside are kept.
 const ASIDE: u32 = 8;
@@ -46,8 +46,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Goes on behind the first `good` bytes of the file, with `begin`.
-    pub(super) fn start(path: &Path, good: u64, begin: Begin, pool: PoolName) -> Writer {
+    /// Goes on behind the first `good` bytes of the file, with `begin`. A file that is damaged is
+    /// kept as `POOL.jsonl.damaged` first.
+    pub(super) fn start(
+        path: &Path,
+        good: u64,
+        is_damaged: bool,
+        begin: Begin,
+        pool: PoolName,
+    ) -> Writer {
         let is_degraded = Arc::<AtomicBool>::default();
         let (entries, inbox) = sync_channel(MAILBOX);
         let mut disk = Disk {
@@ -55,6 +62,8 @@ impl Writer {
             file: None,
             lock: None,
             good,
+            is_damaged,
+            aside_after: None,
             kept: VecDeque::new(),
             ledger: Ledger::default(),
             journal: begin.journal.clone(),
@@ -102,6 +111,10 @@ struct Disk {
     /// Held as long as we write: of two doors that follow each other one writes at a time.
     lock: Option<File>,
     good: u64,
+    /// What follows there makes no sense to us.
+    is_damaged: bool,
+    /// The file is large and could not be put aside; not before this is it tried again.
+    aside_after: Option<Instant>,
     /// Not on the disk yet.
     kept: VecDeque<Vec<u8>>,
     /// For the beginning of the next file.
@@ -122,7 +135,7 @@ impl Disk {
                         done.send_replace(true);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if self.kept.is_empty() => {}
+                Err(RecvTimeoutError::Timeout) if self.kept.is_empty() => self.keep_small(),
                 Err(RecvTimeoutError::Timeout) => drop(self.flush()),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -139,7 +152,7 @@ impl Disk {
 
     /// Whether all is on the disk.
     fn flush(&mut self) -> bool {
-        let written = self.write().and_then(|()| self.put_aside());
+        let written = self.write();
         let was_degraded = self.is_degraded.swap(written.is_err(), Ordering::Relaxed);
         let (pool, path) = (&self.pool, self.path.display());
         match &written {
@@ -149,10 +162,25 @@ impl Disk {
             Ok(()) if was_degraded => tracing::info!(%pool, %path, "journal_recovered"),
             _ => {}
         }
-        if written.is_err() {
-            self.file = None;
+        match written.is_ok() {
+            true => self.keep_small(),
+            false => self.file = None,
         }
         written.is_ok()
+    }
+
+    /// Records are safe in a large file too: that it stays is no failure of the journal.
+    fn keep_small(&mut self) {
+        let now = Instant::now();
+        if self.good < LARGE || self.aside_after.is_some_and(|at| now < at) {
+            return;
+        }
+        let aside = self.put_aside();
+        if let (Err(error), None) = (&aside, self.aside_after) {
+            let (pool, path) = (&self.pool, self.path.display());
+            tracing::warn!(%pool, %path, %error, "journal_not_put_aside");
+        }
+        self.aside_after = aside.is_err().then(|| now + AGAIN);
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -180,6 +208,10 @@ impl Disk {
         self.lock()?;
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(false).open(&self.path)?;
+        if self.is_damaged {
+            fs::copy(&self.path, self.path.with_extension("jsonl.damaged"))?;
+            self.is_damaged = false;
+        }
         file.set_len(self.good)?;
         file.seek(SeekFrom::End(0))?;
         if let Some(folder) = self.path.parent() {
@@ -196,7 +228,9 @@ impl Disk {
         }
         let lock = File::create(self.path.with_extension("jsonl.lock"))?;
         lock.try_lock()?;
-        self.good = self.good.max(file::replay(&self.path).good);
+        let replayed = file::replay(&self.path);
+        self.is_damaged |= replayed.is_damaged;
+        self.good = self.good.max(replayed.good);
         self.lock = Some(lock);
         Ok(())
     }
@@ -204,16 +238,8 @@ impl Disk {
     /// A file that has grown large becomes `POOL.jsonl.1`, and a new one begins with all there is
     /// to know.
     fn put_aside(&mut self) -> io::Result<()> {
-        if self.good < LARGE {
-            return Ok(());
-        }
         let aside = |number: u32| self.path.with_extension(format!("jsonl.{number}"));
-        for number in (1..ASIDE).rev() {
-            match fs::rename(aside(number), aside(number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
+        // First what may fail: those that were put aside before are moved once.
         // The new one takes the place of the old one in one step: a crash finds one of them.
         let begin = Begin::new(Timestamp::now(), &self.pool, &self.journal, &self.ledger);
         let line = file::line(&Record::Begin(Box::new(begin)));
@@ -221,10 +247,22 @@ impl Disk {
         let mut file = File::create(&next)?;
         file.write_all(&line)?;
         file.sync_all()?;
-        fs::hard_link(&self.path, aside(1))?;
+        if_there(fs::remove_file(aside(0)))?;
+        fs::hard_link(&self.path, aside(0))?;
+        for number in (0..ASIDE).rev() {
+            if_there(fs::rename(aside(number), aside(number + 1)))?;
+        }
         fs::rename(&next, &self.path)?;
         self.good = line.len() as u64;
         self.file = None;
         Ok(())
+    }
+}
+
+/// A file that is not there needs nothing.
+fn if_there(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

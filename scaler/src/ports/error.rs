@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::look::FailureKind;
+
 /// What an implementation knows about the cause; printed, never looked into.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -47,8 +49,8 @@ pub enum ProviderError {
         /// Not before this has passed, if it said so.
         retry_after: Option<Duration>,
     },
-    /// It has no instance of this offer now. The next offer is tried at once, this one again after
-    /// some minutes.
+    /// It has no instance of this offer now. The next offer is tried at once. If there is none, this
+    /// one is tried again and again, ever slower.
     #[error("`{provider}` has no capacity for `{offer}`; trying the next offer")]
     NoCapacity {
         /// As in the abilities.
@@ -73,7 +75,7 @@ pub enum ProviderError {
         action: &'static str,
     },
     /// The request itself is wrong: an image that does not exist, a program that prints garbage.
-    /// The offer counts as bad until the configuration changes.
+    /// What follows is what follows from no capacity: somebody may mend it outside.
     #[error("`{provider}` refused `{action}`: {reason}")]
     Refused {
         /// As in the abilities.
@@ -96,19 +98,24 @@ pub enum ProviderError {
 impl ProviderError {
     /// Whether the same request is to be repeated under the same token.
     pub fn is_open(&self) -> bool {
-        matches!(self, ProviderError::Unclear { .. } | ProviderError::Throttled { .. })
+        self.kind().is_open()
     }
 
     /// One word for events, metrics and the journal.
     pub fn word(&self) -> &'static str {
+        self.kind().word()
+    }
+
+    /// What follows from it.
+    pub fn kind(&self) -> FailureKind {
         match self {
-            ProviderError::Unclear { .. } => "unclear",
-            ProviderError::Throttled { .. } => "throttled",
-            ProviderError::NoCapacity { .. } => "no_capacity",
-            ProviderError::Quota { .. } => "quota",
-            ProviderError::Denied { .. } => "denied",
-            ProviderError::Refused { .. } => "refused",
-            ProviderError::TokenReused { .. } => "token_reused",
+            ProviderError::Unclear { .. } => FailureKind::Unclear,
+            ProviderError::Throttled { .. } => FailureKind::Throttled,
+            ProviderError::NoCapacity { .. } => FailureKind::NoCapacity,
+            ProviderError::Quota { .. } => FailureKind::Quota,
+            ProviderError::Denied { .. } => FailureKind::Denied,
+            ProviderError::Refused { .. } => FailureKind::Refused,
+            ProviderError::TokenReused { .. } => FailureKind::TokenReused,
         }
     }
 }

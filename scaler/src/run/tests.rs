@@ -194,7 +194,7 @@ async fn a_provider_that_hangs_holds_up_no_turn_and_is_asked_again_under_the_sam
 }
 
 #[tokio::test]
-async fn a_panic_is_told_and_the_loop_begins_anew_with_what_it_knew() {
+async fn a_panic_is_counted_and_the_loop_begins_anew_with_what_it_knew() {
     let mut rig = start(TestProvider::default());
     rig.until(|standing| standing.census.booting == 4).await;
     rig.fleet.panics.store(true, Ordering::Relaxed);
@@ -203,4 +203,15 @@ async fn a_panic_is_told_and_the_loop_begins_anew_with_what_it_knew() {
     let standing = rig.until(|standing| standing.turns > turns + 20).await;
     assert_eq!(standing.census.booting, 4);
     assert_eq!(rig.provider.launched.lock().unwrap().len(), 4, "no second launch");
+}
+
+#[test]
+fn pauses_grow_while_panics_follow_each_other_and_begin_anew_after_a_good_time() {
+    let seconds = Duration::from_secs;
+    let mut last = None;
+    let pauses = [0, 1, 5, 0, 0, 0, 0, 9, 61, 3].map(|lived| {
+        last = Some(pause_after(last, seconds(lived)));
+        last.unwrap().as_secs()
+    });
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 1, 2]);
 }

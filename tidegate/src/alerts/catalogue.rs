@@ -159,7 +159,14 @@ static TEXTS: &[Text] = &[
         kind: "journal_damaged",
         says: "The journal of a pool cannot be read.",
         does: "It begins a new one, and adopts the instances that it finds by their mark.",
-        can: "Keep a copy of the file; look at the disk.",
+        can: "A copy of the file lies beside it; look at the disk.",
+        ends: NEVER,
+    },
+    Text {
+        kind: "journal_not_put_aside",
+        says: "The journal of a pool is large, and the disk does not let it be put aside.",
+        does: "It writes on in the large file, and tries again.",
+        can: "Make room in `state_dir`; the error says what is in the way.",
         ends: NEVER,
     },
     Text {

@@ -55,18 +55,30 @@ impl Fixed {
 }
 
 impl App {
-    /// Reads the file again and takes it up, whole or not at all.
+    /// Reads the file again, for [`App::reload`]. Cancel-safe: nothing has changed then.
+    ///
+    /// # Errors
+    ///
+    /// A fault of ours while it was read.
+    pub async fn read(&self) -> Result<Loaded, ReloadError> {
+        let file = self.running.borrow().origin.file.clone();
+        // The disk may be slow, and checks and admin go on meanwhile.
+        let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
+        loaded.map_err(|error| ReloadError::Failed(error.to_string()))
+    }
+
+    /// Takes up what was read, whole or not at all.
     ///
     /// # Errors
     ///
     /// All problems of the file, or what could not be opened. Nothing has changed then.
-    pub async fn reload(&mut self) -> Result<ReloadView, ReloadError> {
-        let file = self.running.borrow().origin.file.clone();
-        // The disk may be slow, and checks and admin go on meanwhile.
-        let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
-        let result = match loaded {
+    pub async fn reload(
+        &mut self,
+        read: Result<Loaded, ReloadError>,
+    ) -> Result<ReloadView, ReloadError> {
+        let result = match read {
             Ok(loaded) => self.adopt(loaded).await,
-            Err(error) => Err(ReloadError::Failed(error.to_string())),
+            Err(error) => Err(error),
         };
         match &result {
             Ok(view) => tracing::info!(

@@ -46,7 +46,12 @@ pub fn main(args: Args) -> ExitCode {
     telemetry::log::start(&config.observe.log, &events);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ran = match runtime {
-        Ok(runtime) => runtime.block_on(carry(config, origin, events, args.take_over)),
+        Ok(runtime) => {
+            let ran = runtime.block_on(carry(config, origin, events, args.take_over));
+            // A file that is still being read holds up nobody.
+            runtime.shutdown_background();
+            ran
+        }
         Err(error) => Err(error.to_string()),
     };
     match ran {
@@ -148,11 +153,18 @@ async fn serve(app: &mut App, signals: &mut Signals, file: &Path) -> End {
             _ = signals.terminate.recv() => return End::Stop,
             _ = signals.interrupt.recv() => return End::Stop,
             _ = signals.reopen.recv() => app.reopen_logs(),
-            _ = signals.reload.recv() => drop(take_up(app).await),
+            _ = signals.reload.recv() => {
+                if take_up(app, signals).await.is_none() {
+                    return End::Stop;
+                }
+            }
             () = upgrade::failed(&mut upgrade) => {}
             Some(order) = app.next_order() => match order {
-                // Who asked may have gone; the reload stands.
-                Order::Reload(asked) => drop(asked.send(take_up(app).await)),
+                Order::Reload(asked) => match take_up(app, signals).await {
+                    // Who asked may have gone; the reload stands.
+                    Some(result) => drop(asked.send(result)),
+                    None => return End::Stop,
+                },
                 Order::Upgrade(asked) => {
                     upgrade::begin(&mut upgrade, asked, file, app.admin().socket());
                 }
@@ -200,12 +212,17 @@ async fn hurry_at_signal(
     ended.await;
 }
 
-/// Reloads, and tells the service manager and standard error of it.
-async fn take_up(app: &mut App) -> Result<ReloadView, ReloadError> {
+/// Reloads, and tells the service manager and standard error of it. `None` if the door is told to
+/// stop while the files are read, which may take for ever.
+async fn take_up(app: &mut App, signals: &mut Signals) -> Option<Result<ReloadView, ReloadError>> {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
     }
-    let result = app.reload().await;
+    let read = tokio::select! {
+        read = app.read() => read,
+        () = signals.stop() => return None,
+    };
+    let result = app.reload(read).await;
     match &result {
         Ok(view) => {
             complain(&view.warnings);
@@ -216,7 +233,7 @@ async fn take_up(app: &mut App) -> Result<ReloadView, ReloadError> {
         Err(error) => complain(&format!("{error}\nthe configuration stays as it was\n")),
     }
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    result
+    Some(result)
 }
 
 /// Being told to stop is no failure, whatever was not open yet.

@@ -32,6 +32,7 @@ fn demand_is_launched_in_batches_with_tokens_of_their_own() {
     let counts: Vec<u32> = launches(&out).iter().map(|launch| launch.count).collect();
     assert_eq!(counts, [4, 4, 2], "four are the most of a call");
     let mut tokens: Vec<_> = launches(&out).iter().map(LaunchRequest::token).collect();
+    tokens.sort();
     tokens.dedup();
     assert_eq!(tokens.len(), 3);
     assert!(launches(&rig.turns(3)).is_empty(), "what is under way is supply");
@@ -184,10 +185,19 @@ fn a_turn_that_comes_late_decides_nothing() {
 fn a_shadow_decides_and_touches_nothing() {
     let mut rig = Rig::ready_with(Settings { mode: Mode::Shadow, ..settings() });
     rig.demand = 40.0;
-    let outs: Vec<Turn> = (0..30).map(|_| rig.turn()).collect();
+    rig.members = vec![member("i-0", Stage::Serving, 3), member("i-1", Stage::Serving, 3)];
+    let ended = Instance { state: InstanceState::Terminated, ..instance("i-0", &mark(1)) };
+    let both = ["i-0", "i-1"].map(|name| instance(name, &mark(1))).to_vec();
+    let lists = [both, vec![ended, instance("i-1", &mark(1))]];
+    let mut outs = Vec::new();
+    for list in lists {
+        outs.extend((0..15).map(|_| rig.turn()));
+        rig.listed(list);
+    }
+    outs.extend((0..15).map(|_| rig.turn()));
     assert!(outs.iter().flat_map(|out| &out.actions).all(|action| *action == Action::List));
-    assert_eq!(outs[29].decision.desired, 4, "{:?}", outs[29].decision);
-    assert_eq!(outs[29].decision.current, 4, "as if it had been done");
+    assert_eq!(outs[44].decision.desired, 4, "{:?}", outs[44].decision);
+    assert_eq!(outs[44].decision.current, 4, "as if it had been done");
     rig.demand = 0.0;
     assert_eq!(rig.turns(10).decision.desired, 0);
 }

@@ -43,8 +43,11 @@ fn a_drain_ends_at_its_limit_and_says_what_was_cut() {
     rig.demand = 10.0;
     until_drained(&mut rig);
     rig.members[1].stage = Stage::Draining;
-    let seconds = (1..200).find(|_| !terminated(&rig.turn()).is_empty());
-    assert_eq!(seconds, Some(DRAIN_LIMIT.as_secs() + 1));
+    let outs: Vec<Turn> = (0..200).map(|_| rig.turn()).collect();
+    let at = outs.iter().position(|out| !terminated(out).is_empty());
+    assert_eq!(at, usize::try_from(DRAIN_LIMIT.as_secs()).ok());
+    let cut = Event::CutShort { id: id("i-1"), in_flight: 2 };
+    assert_eq!(outs[at.unwrap()].events, [cut]);
 }
 
 #[test]

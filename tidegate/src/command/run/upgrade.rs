@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -43,8 +44,10 @@ pub(super) fn begin(
     if upgrade.is_some() {
         return refuse(asked, UpgradeError::Busy);
     }
-    match start(file, socket) {
-        Ok(child) => *upgrade = Some(Upgrade::watch(child, asked)),
+    match start(file, socket).and_then(watch) {
+        Ok((pid, failed, watch)) => {
+            *upgrade = Some(Upgrade { asked, pid, failed, _watch: watch });
+        }
         Err(error) => {
             let text = format!("the program could not be started: {error}");
             tracing::error!(reason = text, "hand_over_failed");
@@ -65,33 +68,60 @@ pub(super) async fn failed(upgrade: &mut Option<Upgrade>) {
     }
 }
 
-impl Upgrade {
-    fn watch(mut child: Child, asked: Asked) -> Upgrade {
-        let pid = child.id();
-        let (tell, failed) = oneshot::channel();
-        let (watch, mut watched) = oneshot::channel::<()>();
-        // Not a task: it may outlast the runtime, and the process ends without waiting for it.
-        thread::spawn(move || {
-            let mut patience = LIMIT;
-            let ended = loop {
-                match child.try_wait() {
-                    Ok(None) => {}
-                    Ok(Some(status)) => break ended(status),
-                    Err(error) => break format!("the new process is lost: {error}"),
-                }
-                let has_taken_over =
-                    watched.try_recv() == Err(oneshot::error::TryRecvError::Closed);
-                if patience.is_zero() && !has_taken_over {
-                    let _ = child.kill();
-                }
-                thread::sleep(LOOK);
-                patience = patience.saturating_sub(LOOK);
-            };
-            let _ = tell.send(ended);
-        });
-        Upgrade { asked, pid, failed, _watch: watch }
-    }
+/// Its id, why it ended, and what is to be dropped when it has taken over.
+type Watched = (u32, oneshot::Receiver<String>, oneshot::Sender<()>);
 
+/// Watches a new process, and ends one that cannot be watched.
+fn watch(child: Child) -> io::Result<Watched> {
+    let pid = child.id();
+    let (tell, failed) = oneshot::channel();
+    let (watch, watched) = oneshot::channel::<()>();
+    // The thread gets the process once there is a thread: without one the process is ours to end.
+    let (give, given) = mpsc::channel::<Child>();
+    // Not a task: it may outlast the runtime, and the process ends without waiting for it.
+    let thread = thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
+        if let Ok(child) = given.recv() {
+            let _ = tell.send(wait(child, watched));
+        }
+    });
+    match thread {
+        Ok(_) => {
+            // It waits for nothing else.
+            let _ = give.send(child);
+            Ok((pid, failed, watch))
+        }
+        Err(error) => {
+            end(child);
+            Err(error)
+        }
+    }
+}
+
+/// Returns with the reason when it has ended, which it has to while it has not taken over in time.
+fn wait(mut child: Child, mut watched: oneshot::Receiver<()>) -> String {
+    let mut patience = LIMIT;
+    loop {
+        match child.try_wait() {
+            Ok(None) => {}
+            Ok(Some(status)) => return ended(status),
+            Err(error) => return format!("the new process is lost: {error}"),
+        }
+        let has_taken_over = watched.try_recv() == Err(oneshot::error::TryRecvError::Closed);
+        if patience.is_zero() && !has_taken_over {
+            let _ = child.kill();
+        }
+        thread::sleep(LOOK);
+        patience = patience.saturating_sub(LOOK);
+    }
+}
+
+fn end(mut child: Child) {
+    if child.kill().is_ok() {
+        let _ = child.wait();
+    }
+}
+
+impl Upgrade {
     /// A process has taken over: this one, if nobody else was quicker.
     pub(super) fn succeeded(self, hello: &Hello) {
         let Hello { pid, version } = hello.clone();

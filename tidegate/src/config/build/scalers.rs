@@ -193,17 +193,16 @@ fn freeze(build: &mut Build<'_>, node: &Node) -> Option<Freeze> {
 fn victims(view: View<'_>) -> Vec<Victim> {
     let named = view.texts("victim", |word| match word {
         "unhealthy" => Some(Victim::Unhealthy),
-        "spot_marked" => Some(Victim::SpotMarked),
         "fewest_inflight" => Some(Victim::FewestInFlight),
         "end_of_billing_hour" => Some(Victim::EndOfBillingHour),
         "oldest_image" => Some(Victim::OldestImage),
+        // `spot_marked`: whoever is taken back soon leaves at once, whatever is needed.
         _ => None,
     });
     match view.given("victim") {
         Some(_) => named,
         None => vec![
             Victim::Unhealthy,
-            Victim::SpotMarked,
             Victim::FewestInFlight,
             Victim::EndOfBillingHour,
             Victim::OldestImage,
