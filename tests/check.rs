@@ -10,9 +10,10 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use policies::rng::Rng;
+use tests::chance::{below, seed, time};
 use tests::door::{TestFolder, binary};
 use tidegate::command::check;
 use tidegate::config::{self, Loaded, Severity};
@@ -112,26 +113,6 @@ fn documents(folders: &[&str]) -> Vec<Vec<u8>> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     paths.sort();
     paths.into_iter().map(|path| fs::read(path).unwrap()).collect()
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
-fn time() -> Duration {
-    Duration::from_secs(number("TIDEGATE_FUZZ_SECONDS").unwrap_or(2))
-}
-
-/// Another seed for every run of a drill, always the same in CI.
-fn seed() -> u64 {
-    number("TIDEGATE_SEED").unwrap_or_else(|| match number("TIDEGATE_FUZZ_SECONDS") {
-        Some(_) => u64::from(std::process::id()),
-        None => 7,
-    })
-}
-
-fn below(rng: &mut Rng, bound: usize) -> usize {
-    usize::try_from(rng.below(bound.max(1) as u64)).unwrap()
 }
 
 /// What makes a difference to somebody.

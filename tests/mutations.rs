@@ -5,32 +5,17 @@
 //! what failed. The codec alone is fuzzed faster and deeper by `fuzz/`.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use policies::rng::Rng;
 use tests::backend::answer::Step;
+use tests::chance::{below, seed, time};
 use tests::door::one_pool;
 use tests::wire::Fault;
 use tests::{Answer, CEILING, Recorder, TestBackend, TestDoor, corpus, readings};
 
 /// After so many rounds everything begins anew, so that no record grows without end.
 const ROUNDS: usize = 2_000;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
-fn time() -> Duration {
-    Duration::from_secs(number("TIDEGATE_FUZZ_SECONDS").unwrap_or(2))
-}
-
-/// Another seed for every run of a drill, always the same in CI.
-fn seed() -> u64 {
-    number("TIDEGATE_SEED").unwrap_or_else(|| match number("TIDEGATE_FUZZ_SECONDS") {
-        Some(_) => u64::from(std::process::id()),
-        None => 7,
-    })
-}
 
 fn messages(folder: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder);
@@ -64,10 +49,6 @@ const WORDS: [&[u8]; 24] = [
     b"GET /evil HTTP/1.1\r\nHost: a\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
 ];
-
-fn below(rng: &mut Rng, bound: usize) -> usize {
-    usize::try_from(rng.below(bound as u64)).expect("below a usize")
-}
 
 /// One to four changes of one message, or of the beginning of one and the end of another.
 fn mutate(rng: &mut Rng, messages: &[Vec<u8>]) -> Vec<u8> {

@@ -112,15 +112,25 @@ fn refuse<'v>(exchange: &mut Exchange, reason: Reason) -> Admission<'v> {
 }
 
 fn find_route(view: &View, exchange: &Exchange, listener: &ListenerConfig) -> Option<usize> {
-    view.snapshot.routes.find(&Request {
-        listener: &listener.name,
+    view.snapshot.routes.find(&asked(exchange, &listener.name, &FieldsOf(exchange)))
+}
+
+/// What routes see of a request.
+#[inline]
+pub(crate) fn asked<'a>(
+    exchange: &'a Exchange,
+    listener: &'a str,
+    fields: &'a FieldsOf<'a>,
+) -> Request<'a, FieldsOf<'a>> {
+    Request {
+        listener,
         method: exchange.text(exchange.head.method_span),
         host: exchange.host(),
         path: exchange.path(),
         query: exchange.head.query.map(|span| exchange.text(span)),
         client: exchange.client,
-        fields: &FieldsOf(exchange),
-    })
+        fields,
+    }
 }
 
 /// How many more hops an OPTIONS may go, if it says (RFC 9110 §7.6.2): a recipient must look at

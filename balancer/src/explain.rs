@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use policies::backend::PoolIndex;
-use policies::route::{Considered, Request};
+use policies::route::Considered;
 
-use crate::admission::{Admission, admit};
+use crate::admission::{Admission, admit, asked};
 use crate::config::{DoorConfig, ListenerConfig};
 use crate::connection::limits_of;
 use crate::exchange::{Exchange, FieldsOf};
@@ -172,15 +172,7 @@ impl Explanation {
         if !is_asked {
             return Vec::new();
         }
-        self.snapshot.routes.explain(&Request {
-            listener: &self.listener,
-            method: exchange.text(exchange.head.method_span),
-            host: exchange.host(),
-            path: exchange.path(),
-            query: exchange.head.query.map(|span| exchange.text(span)),
-            client: exchange.client,
-            fields: &FieldsOf(exchange),
-        })
+        self.snapshot.routes.explain(&asked(exchange, &self.listener, &FieldsOf(exchange)))
     }
 
     /// Routes that nobody has written: see [`DoorConfig::with_maintenance`].

@@ -27,6 +27,7 @@
 //! wrong with a test's own set-up panics, since that is how a test fails.
 
 pub mod backend;
+pub mod chance;
 pub mod client;
 pub mod cloud;
 pub mod corpus;
