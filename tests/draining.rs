@@ -8,7 +8,7 @@ use tests::backend::answer::Step;
 use tests::door::one_pool;
 use tests::load::{Load, Manner};
 use tests::operator::{Operator, over_unix};
-use tests::{Answer, CEILING, Death, End, TestBackend, TestClient, TestDoor, within};
+use tests::{Answer, CEILING, DeafBackend, Death, End, TestBackend, TestClient, TestDoor, within};
 
 const WORKERS: [usize; 2] = [1, 4];
 const RED: &str = "/v1/pools/app/backends/red";
@@ -171,5 +171,36 @@ async fn a_backend_that_ends_once_it_is_drained_costs_no_request() {
         assert!(failures.is_empty(), "of {answered}: {failures:#?}");
         let pool = operator.get("/v1/pools/app").await;
         assert_eq!(pool["in_flight"], 0);
+    }
+}
+
+#[tokio::test]
+async fn who_still_connects_when_a_drain_ends_goes_elsewhere() {
+    for workers in WORKERS {
+        let (red, blue) = (TestBackend::start("red").await, TestBackend::start("blue").await);
+        let deaf = DeafBackend::start();
+        let drain = "kind = \"static\"\ndrain = { wait_inflight = \"100ms\" }\n";
+        let health = format!("[pools.app.health]\nport = {}", blue.addr().port());
+        let config = one_pool(&[&red, &blue], workers)
+            .replace("kind = \"static\"\n", drain)
+            .replace(&red.addr().to_string(), &deaf.addr().to_string())
+            .replace("[pools.app.health]", &health);
+        let config = config + "timeouts = { connect = \"20s\" }\n";
+        let (door, operator) = Operator::of(&config, &[&blue]).await;
+        operator.until(RED, |now| now["state"] == "serving").await;
+        // More than workers, so that some ask both.
+        let mut clients = Vec::new();
+        for _ in 0..2 * workers + 2 {
+            let mut client = door.client().await;
+            client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            clients.push(client);
+        }
+        operator.until(RED, |now| now["in_flight"].as_u64() > Some(0)).await;
+        let (status, _) = operator.ask("POST", &format!("{RED}/drain"), "").await;
+        assert!(status < 300, "{status}");
+        for client in &mut clients {
+            assert_eq!(client.read_response().await.text(), "blue");
+        }
+        assert_eq!(red.request_count(), 0);
     }
 }

@@ -120,6 +120,16 @@ async fn a_426_says_what_to_change_to() {
     for (status, lines, expected) in [
         (426, ["Connection: upgrade", "Upgrade: websocket"], (Some("upgrade"), Some("websocket"))),
         (426, ["Connection: upgrade", "Upgrade: h2c"], (None, None)),
+        (
+            426,
+            ["Connection: upgrade", "Upgrade: h2c, websocket"],
+            (Some("upgrade"), Some("websocket")),
+        ),
+        (
+            426,
+            ["Connection: upgrade", "Upgrade: websocket, H2C"],
+            (Some("upgrade"), Some("websocket")),
+        ),
         (200, ["Connection: upgrade", "Upgrade: websocket"], (None, None)),
     ] {
         red.answer_next(Answer::full(status, &lines, b""));

@@ -2,6 +2,7 @@
 
 use crate::config::HeaderEdits;
 use crate::http1::{FieldLine, Framing, Known, ResponseHead, write_decimal};
+use crate::list::parts;
 
 /// What the client is told, free of framing and connection fields.
 pub(crate) struct Answer<'a> {
@@ -88,8 +89,9 @@ impl Answer<'_> {
     fn write_offer(&self, out: &mut Vec<u8>) {
         let Some((head, bytes)) = self.backend else { return };
         let lines = head.fields.iter().filter(|line| line.known == Known::Upgrade);
-        let is_h2c = |value: &[u8]| value.get(..3).is_some_and(|v| v.eq_ignore_ascii_case(b"h2c"));
-        let offers = lines.map(|line| line.value.of(bytes)).filter(|value| !is_h2c(value));
+        let offers = lines.flat_map(|line| parts(line.value.of(bytes), b','));
+        let offers =
+            offers.filter(|offer| !offer.is_empty() && !offer.eq_ignore_ascii_case(b"h2c"));
         for (number, offer) in offers.enumerate() {
             if number == 0 {
                 out.extend_from_slice(b"connection: upgrade\r\n");

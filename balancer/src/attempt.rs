@@ -202,9 +202,10 @@ impl Passage<'_> {
     ) -> Result<Box<Upstream>, Failed> {
         let timers = &self.worker.timers;
         let begun = timers.read_clock();
-        let limit = timers.after(self.route.timeouts.connect);
         let Deadlines { first_byte, total, .. } = self.deadlines(exchange);
-        self.timer.set_at(limit.min(first_byte).min(total));
+        let due_from_now = || timers.after(self.route.timeouts.connect).min(first_byte).min(total);
+        let mut due = due_from_now();
+        self.timer.set_at(due);
         // Boxed: connections are rare, and what an idle client owns includes the room for this.
         let connecting = Box::pin(self.open(lease));
         let mut connecting = pin!(connecting);
@@ -218,18 +219,27 @@ impl Passage<'_> {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending if self.worker.may_end() && ends(&mut ended) => Poll::Ready(None),
             Poll::Pending if !self.timer.is_due() => Poll::Pending,
+            // A drain was to end it earlier, and was called off.
+            Poll::Pending if timers.now() < due => {
+                self.timer.set_at(due);
+                Poll::Pending
+            }
             // We slept through it, which says nothing of the backend: once more.
             Poll::Pending if !was_late && self.timer.is_late(self.route.timeouts.connect) => {
                 was_late = true;
-                let limit = timers.after(self.route.timeouts.connect);
-                self.timer.set_at(limit.min(first_byte).min(total));
+                due = due_from_now();
+                self.timer.set_at(due);
                 Poll::Pending
             }
             Poll::Pending => Poll::Ready(None),
         })
         .await;
         if let Some(outcome) = ended {
-            return Err(Failed { outcome, next: Next::Maybe(Again::Never) });
+            let again = match outcome {
+                Outcome::Drained => self.again(exchange, Cause::Connect),
+                _ => Again::Never,
+            };
+            return Err(Failed { outcome, next: Next::Maybe(again) });
         }
         let is_ours = connected.is_none() && self.timer.is_late(self.route.timeouts.connect);
         let (outcome, fault) = match connected {

@@ -247,7 +247,6 @@ impl<F: Front> Relay<'_, F> {
             let attempt = timeouts.attempt.map_or(Millis::MAX, |limit| timers.after(limit));
             self.deadlines.attempt = attempt;
             self.deadlines.first_byte = timers.after(timeouts.first_byte);
-            self.exchange.record.asked = timers.micros();
         }
         self.owed.note(self.front.unsent() + self.upstream.wire.unsent());
         self.set_timer();

@@ -28,7 +28,10 @@ impl<F: Front> Relay<'_, F> {
             match self.upstream.wire.poll_flush(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(_)) => self.up = Up::Stopped,
-                Poll::Ready(Ok(())) if self.up == Up::Flushing => self.up = Up::Done,
+                Poll::Ready(Ok(())) if self.up == Up::Flushing => {
+                    self.up = Up::Done;
+                    self.exchange.record.asked = self.worker.timers.read_clock();
+                }
                 Poll::Ready(Ok(())) => {
                     let worker = self.worker;
                     let mut window = worker.window.borrow_mut();
@@ -104,6 +107,7 @@ impl<F: Front> Relay<'_, F> {
         };
         if !is_all_of_it {
             self.note_progress();
+            self.exchange.record.asked = self.worker.timers.micros();
         }
         Ok(())
     }

@@ -55,9 +55,9 @@ impl<'a> Out<'a> {
             return;
         }
         let (text, origin) = match (view.own(key.name), view.given(key.name), key.default) {
-            (Some(node), _, _) => (written(&key.kind, node), ""),
+            (Some(node), _, _) => (written_of(key, node), ""),
             (None, Some(node), _) if self.with_defaults => {
-                (written(&key.kind, node), "  # from [defaults]")
+                (written_of(key, node), "  # from [defaults]")
             }
             (None, None, Default::Value(text))
                 if self.with_defaults && key.status == Status::Now =>
@@ -137,6 +137,25 @@ fn is_section(kind: &Kind) -> bool {
     }
 }
 
+/// Variables of programs are often credentials, whatever they are called.
+fn written_of(key: &'static Key, node: &Node) -> String {
+    if key.name == "env" { hidden(node) } else { written(&key.kind, node) }
+}
+
+/// The same value without its texts.
+fn hidden(node: &Node) -> String {
+    match &node.value {
+        Value::Text(_) => REDACTED.to_owned(),
+        Value::List(nodes) => {
+            format!("[{}]", nodes.iter().map(hidden).collect::<Vec<_>>().join(", "))
+        }
+        Value::Table(table) => {
+            inline(table.entries.iter().map(|entry| (entry.key.as_str(), hidden(&entry.node))))
+        }
+        _ => plain(node),
+    }
+}
+
 fn written(kind: &'static Kind, node: &Node) -> String {
     match (kind, &node.value) {
         (Kind::Secret, Value::Text(_)) => REDACTED.to_owned(),
@@ -150,16 +169,15 @@ fn written(kind: &'static Kind, node: &Node) -> String {
         }
         (Kind::Many(inner), _) => written(inner, node),
         (Kind::Named(_, inner), Value::Table(table)) => inline(table.entries.iter().map(|entry| {
-            let is_text = matches!(entry.node.value, Value::Text(_));
-            let value = match is_text && is_secret_header(&entry.key) {
-                true => REDACTED.to_owned(),
+            let value = match is_secret_header(&entry.key) {
+                true => hidden(&entry.node),
                 false => written(inner, &entry.node),
             };
             (entry.key.as_str(), value)
         })),
         (Kind::Table(shape), Value::Table(table)) => inline(table.entries.iter().map(|entry| {
             let value = match shape.key(&entry.key) {
-                Some(key) => written(&key.kind, &entry.node),
+                Some(key) => written_of(key, &entry.node),
                 None => plain(&entry.node),
             };
             (entry.key.as_str(), value)

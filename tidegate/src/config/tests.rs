@@ -246,3 +246,18 @@ fn a_boot_is_reckoned_to_full_weight() {
     assert_eq!(slow_start("", &defaults), Duration::from_secs(4));
     assert_eq!(slow_start(&of("0s"), &defaults), Duration::ZERO);
 }
+
+#[test]
+fn credentials_are_in_no_effective_configuration_whatever_form_they_have() {
+    let text = "schema = 1\n[listeners.web]\nbind = \"127.0.0.1:1\"\n[pools.app]\nkind = \"elastic\"\n\
+        [pools.app.process]\ncommand = [\"x\"]\nports = [9000, 9010]\n\
+        env = { DATABASE_URL = \"postgres://u:s3cr3t@h\" }\n\
+        [[routes]]\nname = \"all\"\nto = { pool = \"app\" }\n\
+        match = { header = { authorization = { regex = \"^Bearer s3cr3t$\" } } }\n";
+    let loaded = parse("a.toml", text);
+    for with_defaults in [true, false] {
+        let shown = loaded.effective(with_defaults);
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+        assert!(shown.contains("DATABASE_URL") && shown.contains("authorization"), "{shown}");
+    }
+}

@@ -132,7 +132,8 @@ static DOWN: Shape = Shape {
                 word("end_of_billing_hour"),
                 word("oldest_image"),
             ])),
-            "Who leaves first; the first that tells two apart decides.",
+            "Who leaves first; the first that tells two apart decides. An instance that its cloud \
+             will take back leaves at once, with or without `spot_marked`.",
         )
         .or_else("all of them in this order"),
     ],
