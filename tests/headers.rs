@@ -176,6 +176,9 @@ const FORGED: &str = "X-Forwarded-For: 6.6.6.6\r\nx-forwarded-for: 7.7.7.7\r\n\
     X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 666\r\n\
     X-Real-IP: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Request-Id: forged\r\n\
     X_Forwarded_For: 6.6.6.6\r\nX-Forwarded_For: 6.6.6.6\r\nx_real_ip: 6.6.6.6\r\n\
+    X-Forwarded-Ssl: forged\r\nX-FORWARDED-Scheme: https\r\nX-Forwarded-Prefix: /forged\r\n\
+    x-forwarded-server: evil\r\nX-Forwarded-A_B: forged\r\nX_Forwarded_Ssl: forged\r\n\
+    X-Forwarded_Client_Cert_And_Its_Whole_Chain: forged\r\n\
     X_Request_Id: forged\r\nX_Forwarded_Host: evil\r\nX_Forwarded-Proto: https\r\n\
     traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
     tracestate: evil=1\r\nVia_: 1.1 evil\r\n";
@@ -191,7 +194,7 @@ async fn nothing_of_a_client_passes_for_what_backends_trust() {
             let door = TestDoor::checked(&with(&red, workers, &listener, ""), &[&red]).await;
             let request = forwarded(&mut door.client().await, &red, FORGED).await;
             let text = request.head.text().to_lowercase();
-            for forged in ["6.6.6.6", "7.7.7.7", "https", ": 666", "forged", "evil=1"] {
+            for forged in ["6.6.6.6", "7.7.7.7", "https", ": 666", "forged", ": evil"] {
                 assert!(!text.contains(forged), "{forged} with {style} in\n{text}");
             }
             assert!(!text.contains("0af7651916cd43dd"), "{text}");
@@ -243,7 +246,7 @@ async fn a_trusted_proxy_is_believed_and_added_to() {
         let door = TestDoor::checked(&with(&red, workers, &listener, ""), &[&red]).await;
         let lines = "X-Forwarded-For: 9.9.9.9, 8.8.8.8\r\nX-Forwarded-For: 10.1.1.1\r\n\
                      X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n\
-                     X-Forwarded-Port: 443\r\nX-Real-IP: 8.8.8.8\r\nX-Request-Id: abc-123\r\n\
+                     X-Forwarded-Port: 443\r\nX-Forwarded-Prefix: /shop\r\nX-Real-IP: 8.8.8.8\r\nX-Request-Id: abc-123\r\n\
                      Forwarded: for=8.8.8.8;proto=https\r\nVia: 1.1 edge\r\ntracestate: a=1\r\n\
                      traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
         let request = forwarded(&mut door.client().await, &red, lines).await;
@@ -252,6 +255,7 @@ async fn a_trusted_proxy_is_believed_and_added_to() {
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "shop.example"),
             ("x-forwarded-port", "443"),
+            ("x-forwarded-prefix", "/shop"),
             ("x-real-ip", "8.8.8.8"),
             ("x-request-id", "abc-123"),
             ("forwarded", "for=8.8.8.8;proto=https, for=127.0.0.1;proto=http;host=\"x\""),

@@ -99,7 +99,7 @@ impl Forwarding<'_> {
                 !is_trusted || self.writes_x_forwarded()
             }
             Known::Forwarded => !is_trusted || self.writes_forwarded(),
-            Known::XForwardedPort | Known::XRealIp => !is_trusted,
+            Known::XForwardedPort | Known::XForwardedOther | Known::XRealIp => !is_trusted,
             Known::Traceparent | Known::Tracestate => exchange.trace().is_none(),
             // RFC 9110 §10.1.1: HTTP/1.0 knows none, and nobody waits for the answer to it.
             Known::Expect => exchange.head.version == Version::Http10,

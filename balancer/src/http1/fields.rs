@@ -2,7 +2,7 @@
 //! ways. What a field means is in `facts.rs`.
 use crate::http1::head::{FieldLine, Span};
 use crate::http1::malformed::Malformed;
-use crate::http1::name::Known;
+use crate::http1::name::{Known, is_x_forwarded};
 use crate::http1::scan;
 
 /// Reads all lines from `start` to the empty one; the offset after it, or `None` if it has not
@@ -95,8 +95,11 @@ fn line_begin(line: &[u8]) -> Result<Option<Begin>, Malformed> {
     match line[len] {
         b':' if len > 0 => {
             let name = &line[..len];
-            let known = Known::of(name);
-            let is_impostor = known == Known::Other && is_impostor(name)?;
+            let (known, is_impostor) = match Known::of(name) {
+                Known::Other if is_x_forwarded(name) => (Known::XForwardedOther, false),
+                Known::Other => (Known::Other, is_impostor(name)?),
+                known => (known, false),
+            };
             Ok(Some(Begin { len, known, is_impostor }))
         }
         b'\r' | b'\n' if len == 0 => no_crlf(line).map(|_| None),
@@ -117,13 +120,15 @@ fn is_impostor(name: &[u8]) -> Result<bool, Malformed> {
         return Ok(false);
     }
     let mut plain = [0; 32];
-    let Some(plain) = plain.get_mut(..name.len()) else { return Ok(false) };
     for (to, from) in plain.iter_mut().zip(name) {
         *to = if *from == b'_' { b'-' } else { *from };
     }
+    // Of a name that is longer than all known ones, its beginning still counts.
+    let Some(plain) = plain.get(..name.len()) else { return Ok(is_x_forwarded(&plain)) };
     match Known::of(plain) {
+        Known::Other => Ok(is_x_forwarded(plain)),
         Known::ContentLength | Known::TransferEncoding => Err(Malformed::Disguised),
-        known => Ok(known != Known::Other),
+        _ => Ok(true),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::http1::scan;
 /// them spares the check of their name byte by byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-#[expect(missing_docs, reason = "the variants are the names in `NAMES`")]
+#[expect(missing_docs, reason = "all other variants are the names in `NAMES`")]
 pub enum Known {
     /// None of these.
     Other,
@@ -81,6 +81,8 @@ pub enum Known {
     XForwardedHost,
     XForwardedPort,
     XForwardedProto,
+    /// Any other `X-Forwarded-*`, which backends may believe as they do those above.
+    XForwardedOther,
     XRealIp,
     XRequestId,
 }
@@ -130,6 +132,14 @@ impl Known {
     pub(super) fn is_plain(self) -> bool {
         !(Known::ContentLength..=Known::Upgrade).contains(&self)
     }
+}
+
+/// Whether an unknown name begins with `x-forwarded-`, in any case. Most end here at the first byte.
+#[inline]
+pub(super) fn is_x_forwarded(name: &[u8]) -> bool {
+    matches!(name, [b'x' | b'X', ..])
+        && name.len() > 12
+        && name[..12].eq_ignore_ascii_case(b"x-forwarded-")
 }
 
 /// The only entry that a name which begins with `block` can be.
