@@ -278,10 +278,7 @@ async fn listeners_come_and_go_and_what_waits_in_a_queue_is_served() {
             assert_eq!(client.read_response().await.text(), "late");
         }
         // What was open may still ask, and is told that this was the last time.
-        let mut last = kept.get("/").await;
-        if last.field("connection").is_none() {
-            last = kept.get("/").await;
-        }
+        let last = kept.get("/").await;
         assert_eq!(last.field("connection").as_deref(), Some("close"));
         assert_eq!(kept.ended().await, End::Fin);
         assert_eq!(TestClient::connect(new).await.get("/").await.text(), "late");
@@ -289,6 +286,21 @@ async fn listeners_come_and_go_and_what_waits_in_a_queue_is_served() {
         reload(&door, &text(&[("web", format!("\"{old}\""))])).await;
         assert_eq!(TestClient::connect(old).await.get("/").await.text(), "late");
     }
+}
+
+/// A client that was silent during the reload included.
+#[tokio::test]
+async fn limits_of_heads_hold_for_the_next_request_of_a_connection() {
+    let red = TestBackend::start("red").await;
+    let backends = [entry("red", red.addr())];
+    let door = door(1, &backends).await;
+    let mut kept = door.client().await;
+    let long = format!("/{}", "a".repeat(100));
+    assert_eq!(kept.get(&long).await.status, 200);
+    let listeners = &web(&door.addr("web").to_string());
+    let text = Setup { workers: 1, listeners, backends: &backends, more: ALL }.text();
+    reload(&door, &text.replace("bind = ", "max_uri = \"64B\"\nbind = ")).await;
+    assert_eq!(kept.get(&long).await.status, 414);
 }
 
 #[tokio::test]

@@ -33,6 +33,13 @@ pub(crate) struct Client {
     pub(crate) place: Option<Place>,
 }
 
+impl Client {
+    /// How long it is waited for: who has no place is not kept for long.
+    fn patience(&self, time: Duration) -> Duration {
+        if self.place.is_some() { time } else { time.min(UNWELCOME_TIME) }
+    }
+}
+
 /// How long a client beyond the limits is waited for, to be told so.
 const UNWELCOME_TIME: Duration = Duration::from_secs(1);
 
@@ -118,19 +125,12 @@ async fn next_request(
     timer: &Timer,
     client: &Client,
 ) -> Arrival {
-    let (limits, idle, head) = {
+    let idle = {
         let view = worker.view();
-        let listener = &view.snapshot.config.listeners[usize::from(client.listener)];
-        front.is_last = listener.is_leaving;
-        (limits_of(listener), listener.idle_timeout, listener.request_head_timeout)
+        view.snapshot.config.listeners[usize::from(client.listener)].idle_timeout
     };
-    // Who has no place is not kept for long.
-    let (idle, head) = match client.place {
-        Some(_) => (idle, head),
-        None => (idle.min(UNWELCOME_TIME), head.min(UNWELCOME_TIME)),
-    };
-    timer.set(idle);
-    std::future::poll_fn(|cx| poll_request(worker, front, timer, client, &limits, head, cx)).await
+    timer.set(client.patience(idle));
+    std::future::poll_fn(|cx| poll_request(worker, front, timer, client, cx)).await
 }
 
 fn poll_request(
@@ -138,15 +138,17 @@ fn poll_request(
     front: &mut Http1Front,
     timer: &Timer,
     client: &Client,
-    limits: &Limits,
-    head_timeout: Duration,
     cx: &mut Context<'_>,
 ) -> Poll<Arrival> {
     let was_in_head = front.is_in_head();
+    // Each time: a reload while the client was silent holds for what it sends now.
+    let view = worker.view();
+    let listener = &view.snapshot.config.listeners[usize::from(client.listener)];
+    front.is_last = listener.is_leaving;
     let mut exchange = worker.take_exchange();
     let read = {
         let mut window = worker.window.borrow_mut();
-        front.poll_head(cx, &mut exchange, &mut window, limits)
+        front.poll_head(cx, &mut exchange, &mut window, &limits_of(listener))
     };
     let (outcome, status, reason) = match read {
         Poll::Ready(HeadRead::Closed) => {
@@ -173,7 +175,7 @@ fn poll_request(
             }
             if front.is_in_head() && !was_in_head {
                 worker.timers.read_clock();
-                timer.set(head_timeout);
+                timer.set(client.patience(listener.request_head_timeout));
             }
             return Poll::Pending;
         }
