@@ -51,6 +51,51 @@ async fn the_client_is_whom_forwarded_names_where_there_is_no_x_forwarded_for() 
     }
 }
 
+/// Routes by fields see what a backend would get: nothing of one hop, nothing that a client says in
+/// the name of a proxy, and the host in normal form.
+#[tokio::test]
+async fn no_route_is_taken_by_what_no_backend_sees() {
+    const LAST: &str = "[[routes]]\nname = \"all\"";
+    let red = TestBackend::start("red").await;
+    let mut config = one_pool(&[&red], 1).replace(
+        "bind = [\"127.0.0.1:0\"]\n",
+        "bind = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1\"]\n",
+    );
+    for (name, field) in [
+        ("tier", "x-tier = \"gold\""),
+        ("te", "te = \"trailers, x\""),
+        ("ssl", "x-forwarded-ssl = \"on\""),
+        ("proto", "x-forwarded-proto = \"https\""),
+        ("host", "host = { regex = \"^shop[.]example$\" }"),
+        ("socket", "upgrade = \"websocket\""),
+    ] {
+        let body = format!("respond = {{ status = 418, body = \"{name}\" }}");
+        let route = format!(
+            "[[routes]]\nname = \"{name}\"\nmatch = {{ path = \"/\", header = {{ {field} }} }}\n"
+        );
+        config = config.replace(LAST, &format!("{route}{body}\n{LAST}"));
+    }
+    let door = TestDoor::checked(&config, &[&red]).await;
+    for (source, lines, expected) in [
+        ("127.0.0.2", "Host: x\r\nX-Tier: gold", "tier"),
+        ("127.0.0.2", "Host: x\r\nX-Tier: gold\r\nConnection: X-Tier", "red"),
+        ("127.0.0.2", "Host: x\r\nTE: trailers, x", "red"),
+        ("127.0.0.2", "Host: x\r\nX-Forwarded-Ssl: on", "red"),
+        ("127.0.0.1", "Host: x\r\nX-Forwarded-Ssl: on", "ssl"),
+        ("127.0.0.2", "Host: x\r\nX-Forwarded-Proto: https", "red"),
+        ("127.0.0.1", "Host: x\r\nX-Forwarded-Proto: https", "proto"),
+        ("127.0.0.2", "Host: Shop.EXAMPLE.:8080", "host"),
+        ("127.0.0.2", "Host: myshop.example", "red"),
+        ("127.0.0.2", "Host: x\r\nUpgrade: websocket\r\nConnection: upgrade", "socket"),
+        ("127.0.0.2", "Host: x\r\nUpgrade: websocket", "red"),
+    ] {
+        let addr = door.addr("web");
+        let mut client = TestClient::connect_from(source.parse().unwrap(), addr).await;
+        let response = client.request(format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n")).await;
+        assert_eq!(response.text(), expected, "{source}: {lines:?}");
+    }
+}
+
 /// What stands behind us and reads the older fields is told the same.
 #[tokio::test]
 async fn whom_forwarded_names_is_in_the_older_fields_too() {

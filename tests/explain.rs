@@ -78,6 +78,8 @@ const REQUESTS: &[(&str, &str, &[&str], &str)] = &[
     ("PURGE", "//a//b", &["Host: app.example"], "route `app` forwards to `app`"),
     ("GET", "/", &["Host: x", "X-Beta: 1"], "route `beta` forwards to `app`"),
     ("GET", "/", &["Host: x", "X-Beta: 2"], "no route matches: 404"),
+    // What goes no further takes no route.
+    ("GET", "/", &["Host: x", "X-Beta: 1", "Connection: X-Beta"], "no route matches: 404"),
     ("GET", "/cart/1;a", &["Host: a.SHOP.example", "Cookie: a=b"], "route `rewritten` forwards"),
     ("GET", "/x/../cart/%2e/2", &["Host: b.shop.example:81"], "route `rewritten` forwards"),
     ("GET", "/cart/../y", &["Host: b.shop.example"], "no route matches: 404"),

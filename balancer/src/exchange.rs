@@ -265,14 +265,25 @@ fn is_plain_id(id: &[u8]) -> bool {
     (1..=128).contains(&id.len()) && id.iter().all(is_plain)
 }
 
-/// The fields of a request, for matching.
+/// The fields of a request, for matching: as a backend gets them, so that no client takes a route by
+/// what nobody behind the door can see.
 pub(crate) struct FieldsOf<'a>(pub(crate) &'a Exchange);
 
 impl Fields for FieldsOf<'_> {
     fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        self.0.head.fields.iter().any(|line| {
-            self.0.text(line.name).eq_ignore_ascii_case(name.as_bytes())
-                && test(self.0.text(line.value))
+        let FieldsOf(exchange) = *self;
+        if name.eq_ignore_ascii_case("host") {
+            return exchange.raw_host().is_some() && test(exchange.host());
+        }
+        // Of one hop, but a backend is asked for it.
+        if name.eq_ignore_ascii_case("upgrade") {
+            return exchange.head.upgrade.is_some_and(|protocol| test(exchange.text(protocol)));
+        }
+        exchange.head.fields.iter().any(|line| {
+            exchange.text(line.name).eq_ignore_ascii_case(name.as_bytes())
+                && !line.hop
+                && (exchange.is_trusted || !line.known.is_of_proxies())
+                && test(exchange.text(line.value))
         })
     }
 }

@@ -127,6 +127,12 @@ impl Known {
         (Known::Connection..=Known::ProxyConnection).contains(&self)
     }
 
+    /// Whether nobody but a trusted proxy may tell backends this.
+    pub(crate) fn is_of_proxies(self) -> bool {
+        (Known::XForwardedFor..=Known::XRequestId).contains(&self)
+            || matches!(self, Known::Forwarded | Known::Traceparent | Known::Tracestate)
+    }
+
     /// Whether the field says nothing about how its message or the connection is to be handled.
     #[inline]
     pub(super) fn is_plain(self) -> bool {
