@@ -116,6 +116,35 @@ async fn whom_forwarded_names_is_in_the_older_fields_too() {
     }
 }
 
+/// And what reads the newer field is told whom the older ones name.
+#[tokio::test]
+async fn whom_x_forwarded_for_names_is_in_forwarded_too() {
+    let older = "X-Forwarded-For: 6.6.6.6, 8.8.8.8\r\nX-Forwarded-Proto: HTTPS";
+    for style in ["forwarded", "both"] {
+        let red = TestBackend::start("red").await;
+        let route = "bind = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1\"]\n";
+        let style = format!("{route}forwarded = \"{style}\"\n");
+        let config = one_pool(&[&red], 1).replace("bind = [\"127.0.0.1:0\"]\n", &style);
+        let door = TestDoor::checked(&config, &[&red]).await;
+        let mut client = door.client().await;
+        let ours = "for=127.0.0.1;proto=http;host=\"x\"";
+        for (lines, earlier) in [
+            (older, "for=8.8.8.8;proto=https, "),
+            ("X-Forwarded-For: 2001:db8::8", "for=\"[2001:db8::8]\";proto=http, "),
+            ("X-Forwarded-For: 8.8.8.8\r\nX-Forwarded-Proto: a;b", "for=8.8.8.8;proto=http, "),
+            ("X-Forwarded-For: 8.8.8.8\r\nForwarded: for=8.8.8.8", "for=8.8.8.8, "),
+            ("X-Forwarded-For: unknown", ""),
+        ] {
+            let request = sent(&mut client, &red, &format!("{lines}\r\n")).await;
+            assert_eq!(request.head.all("forwarded"), [format!("{earlier}{ours}")], "{lines}");
+            // Never without us.
+            let all = request.head.all("x-forwarded-for");
+            assert!(all.iter().all(|value| value.ends_with(", 127.0.0.1")), "{style}: {all:?}");
+            assert_eq!(all.len(), usize::from(style.contains("both")), "{lines}");
+        }
+    }
+}
+
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 #[tokio::test]

@@ -95,7 +95,9 @@ impl Forwarding<'_> {
         match known {
             Known::Host | Known::XRequestId => true,
             Known::MaxForwards => exchange.head.method == Method::Options,
-            Known::XForwardedFor | Known::XForwardedProto | Known::XForwardedHost => {
+            // Also where only `Forwarded` is written: it would go on without the peer.
+            Known::XForwardedFor => !is_trusted || self.listener.forwarded != ForwardedStyle::Off,
+            Known::XForwardedProto | Known::XForwardedHost => {
                 !is_trusted || self.writes_x_forwarded()
             }
             Known::Forwarded => !is_trusted || self.writes_forwarded(),
@@ -153,20 +155,13 @@ impl Forwarding<'_> {
         }
     }
 
-    /// RFC 7239 §4; IPv6 addresses and hosts with a port stand in quotes (§6).
+    /// RFC 7239 §4; a host with a port stands in quotes (§6).
     fn write_forwarded(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         out.extend_from_slice(b"forwarded: ");
-        if exchange.is_trusted {
-            write_list(exchange, Known::Forwarded, out);
+        if exchange.is_trusted && !write_list(exchange, Known::Forwarded, out) {
+            self.write_older(exchange, out);
         }
-        out.extend_from_slice(b"for=");
-        if self.peer.is_ipv6() {
-            out.extend_from_slice(b"\"[");
-            write_ip(self.peer, out);
-            out.extend_from_slice(b"]\"");
-        } else {
-            write_ip(self.peer, out);
-        }
+        write_for(self.peer, out);
         out.extend_from_slice(b";proto=http");
         if let Some(host) = exchange.raw_host() {
             out.extend_from_slice(b";host=\"");
@@ -183,6 +178,20 @@ impl Forwarding<'_> {
             write_ip(exchange.client, out);
             out.extend_from_slice(b", ");
         }
+    }
+
+    /// Whom a proxy has named by `X-Forwarded-For` alone, for those that read `Forwarded`.
+    #[cold]
+    fn write_older(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        if exchange.client == self.peer {
+            return;
+        }
+        write_for(exchange.client, out);
+        // The two that are tokens here, and nothing else that came.
+        let is_https = exchange
+            .field(Known::XForwardedProto)
+            .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
+        out.extend_from_slice(if is_https { &b";proto=https, "[..] } else { b";proto=http, " });
     }
 
     /// What that client speaks with the proxy. Without a word about it: `http`, as we do.
@@ -303,6 +312,18 @@ fn write_list(exchange: &Exchange, known: Known, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(b", ");
     }
     out.len() > before
+}
+
+/// An element of `Forwarded` as far as the address (RFC 7239 §6).
+fn write_for(ip: IpAddr, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"for=");
+    if ip.is_ipv6() {
+        out.extend_from_slice(b"\"[");
+        write_ip(ip, out);
+        out.extend_from_slice(b"]\"");
+    } else {
+        write_ip(ip, out);
+    }
 }
 
 /// `:8080` of `example.org:8080`, or nothing.

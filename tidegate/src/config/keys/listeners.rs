@@ -56,7 +56,7 @@ pub(crate) static LISTENER: Shape = Shape {
         key(
             "forwarded",
             Kind::Word(&[word("x-forwarded"), word("forwarded"), word("both"), word("off")]),
-            "Which fields tell backends who the client is.",
+            "Which fields tell backends who the client is. Where that is `Forwarded` alone, the `X-Forwarded-For` of a trusted proxy goes on in it and not by itself.",
         )
         .or("x-forwarded"),
         key("paths", Kind::Table(&PATHS), "What is let through in a path.").or("{}"),
