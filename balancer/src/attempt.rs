@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::task::Poll;
 
 use health::connect::is_exhausted;
@@ -52,6 +51,17 @@ pub(crate) enum Next {
     Maybe(Again),
     /// It is: this one was given up for it, so its place was taken first.
     Taken(Lease),
+}
+
+/// How connecting ended.
+enum Dialed {
+    Done(std::io::Result<Upstream>),
+    /// By the door: a stop, or a drain that has taken long enough.
+    Ended(Outcome),
+    TimedOut {
+        /// We slept through the limit.
+        is_ours: bool,
+    },
 }
 
 /// A place that was taken for the next attempt while this one went on.
@@ -203,72 +213,74 @@ impl Passage<'_> {
         let timers = &self.worker.timers;
         let begun = timers.read_clock();
         let Deadlines { first_byte, total, .. } = self.deadlines(exchange);
-        let due_from_now = || timers.after(self.route.timeouts.connect).min(first_byte).min(total);
-        let mut due = due_from_now();
-        self.timer.set_at(due);
-        // Boxed: connections are rare, and what an idle client owns includes the room for this.
-        let connecting = Box::pin(self.open(lease));
-        let mut connecting = pin!(connecting);
-        let mut was_late = false;
-        let mut ended = None;
-        let ends = |ended: &mut Option<Outcome>| {
-            *ended = self.worker.ends(Some(&lease.0.slot), self.timer, false);
-            ended.is_some()
-        };
-        let connected = std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if self.worker.may_end() && ends(&mut ended) => Poll::Ready(None),
-            Poll::Pending if !self.timer.is_due() => Poll::Pending,
-            // A drain was to end it earlier, and was called off.
-            Poll::Pending if timers.now() < due => {
-                self.timer.set_at(due);
-                Poll::Pending
-            }
-            // We slept through it, which says nothing of the backend: once more.
-            Poll::Pending if !was_late && self.timer.is_late(self.route.timeouts.connect) => {
-                was_late = true;
-                due = due_from_now();
-                self.timer.set_at(due);
-                Poll::Pending
-            }
-            Poll::Pending => Poll::Ready(None),
-        })
-        .await;
-        if let Some(outcome) = ended {
-            let again = match outcome {
-                Outcome::Drained => self.again(exchange, Cause::Connect),
-                _ => Again::Never,
-            };
-            return Err(Failed { outcome, next: Next::Maybe(again) });
-        }
-        let is_ours = connected.is_none() && self.timer.is_late(self.route.timeouts.connect);
-        let (outcome, fault) = match connected {
-            Some(Ok(upstream)) => {
-                let took = self.worker.since(begun);
-                exchange.record.connect_us = Some(took);
+        let (outcome, fault) = match self.dial(lease, first_byte.min(total)).await {
+            Dialed::Done(Ok(upstream)) => {
+                exchange.record.connect_us = Some(self.worker.since(begun));
                 return Ok(Box::new(upstream));
             }
-            Some(Err(error)) => {
+            Dialed::Done(Err(error)) => {
                 let backend = &lease.0.slot.key;
                 tracing::debug!(pool = %backend.pool, backend = %backend.backend, %error, "connect failed");
-                (Outcome::ConnectFailed, connect_fault(&error))
+                (Outcome::ConnectFailed, Some(connect_fault(&error)))
             }
-            None if total <= timers.now() => (Outcome::TotalTimeout, BackendFault::TotalTimeout),
-            None if first_byte <= timers.now() => {
-                (Outcome::FirstByteTimeout, BackendFault::FirstByteTimeout)
+            Dialed::Ended(outcome) => (outcome, None),
+            Dialed::TimedOut { is_ours } => {
+                let (outcome, fault) = match timers.now() {
+                    now if total <= now => (Outcome::TotalTimeout, BackendFault::TotalTimeout),
+                    now if first_byte <= now => {
+                        (Outcome::FirstByteTimeout, BackendFault::FirstByteTimeout)
+                    }
+                    _ => (Outcome::ConnectTimeout, BackendFault::ConnectTimeout),
+                };
+                (outcome, (!is_ours).then_some(fault))
             }
-            None => (Outcome::ConnectTimeout, BackendFault::ConnectTimeout),
         };
-        if !is_ours {
+        if let Some(fault) = fault {
             lease.0.sheet.failed(fault);
         }
+        // In all of these nothing was sent.
         let again = match outcome {
-            Outcome::ConnectFailed | Outcome::ConnectTimeout => {
+            Outcome::ConnectFailed | Outcome::ConnectTimeout | Outcome::Drained => {
                 self.again(exchange, Cause::Connect)
             }
             _ => Again::Never,
         };
         Err(Failed { outcome, next: Next::Maybe(again) })
+    }
+
+    /// Connects until `timeouts.connect`, or `latest` if that is earlier.
+    async fn dial(&self, lease: &Lease, latest: Millis) -> Dialed {
+        let (timers, limit) = (&self.worker.timers, self.route.timeouts.connect);
+        let mut due = timers.after(limit).min(latest);
+        self.timer.set_at(due);
+        // Boxed: connections are rare, and what an idle client owns includes the room for this.
+        let mut connecting = Box::pin(self.open(lease));
+        let mut was_late = false;
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(done) = connecting.as_mut().poll(cx) {
+                return Poll::Ready(Dialed::Done(done));
+            }
+            if self.worker.may_end()
+                && let Some(outcome) = self.worker.ends(Some(&lease.0.slot), self.timer, false)
+            {
+                return Poll::Ready(Dialed::Ended(outcome));
+            }
+            if !self.timer.is_due() {
+                return Poll::Pending;
+            }
+            let is_ours = self.timer.is_late(limit);
+            if timers.now() < due {
+                // A drain was to end it earlier, and was called off.
+            } else if is_ours && !was_late {
+                // We slept through it, which says nothing of the backend: once more.
+                (was_late, due) = (true, timers.after(limit).min(latest));
+            } else {
+                return Poll::Ready(Dialed::TimedOut { is_ours });
+            }
+            self.timer.set_at(due);
+            Poll::Pending
+        })
+        .await
     }
 
     /// A new connection; if there is nothing left for one, instead of those that nobody uses.
