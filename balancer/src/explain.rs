@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use policies::backend::PoolIndex;
 use policies::route::Considered;
+use policies::secret::{MASK, is_secret_header, without_secrets};
 
 use crate::admission::{Admission, admit, asked};
 use crate::config::{DoorConfig, ListenerConfig};
@@ -119,7 +120,8 @@ fn fate(
         }
         Admission::Options => Fate::Options,
         Admission::Redirect { status, location } => {
-            Fate::Redirected { status, to: String::from_utf8_lossy(&location).into_owned() }
+            let to = without_secrets(&String::from_utf8_lossy(&location));
+            Fate::Redirected { status, to }
         }
         Admission::Respond { .. } => Fate::Answered,
         Admission::Forward { route, pools } => {
@@ -132,9 +134,22 @@ fn fate(
             };
             forwarding.write(exchange);
             let head = String::from_utf8_lossy(&exchange.up);
-            let head = head.trim_end().lines().map(str::to_owned).collect();
+            let head = head.trim_end().lines().map(shown).collect();
             Fate::Forwarded { pools: pools.to_vec(), head }
         }
+    }
+}
+
+/// A line of a head without its credentials, be they the caller's or those of the configuration.
+fn shown(line: &str) -> String {
+    match line.split_once(": ") {
+        Some((name, _)) if is_secret_header(name) => format!("{name}: {MASK}"),
+        Some(_) => line.to_owned(),
+        // The request line: whatever is in its target, no blank follows a colon.
+        None => match line.rsplit_once(' ') {
+            Some((asked, version)) => format!("{} {version}", without_secrets(asked)),
+            None => line.to_owned(),
+        },
     }
 }
 

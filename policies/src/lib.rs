@@ -33,4 +33,5 @@ pub mod retry;
 pub mod rng;
 pub mod route;
 pub mod scale;
+pub mod secret;
 pub mod waterfall;

@@ -3,6 +3,7 @@
 use super::{
     Fields, HostPattern, Matcher, PathPattern, Request, RouteTable, ValuePattern, cookies,
 };
+use crate::secret::MASK;
 
 /// One route and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,17 +93,18 @@ fn found<F: Fields>(matcher: &Matcher, request: &Request<'_, F>) -> String {
         Matcher::Header(name, _) => {
             let mut values = Vec::new();
             request.fields.any(name, &mut |value| keep(&mut values, value));
-            named("header", name, values)
+            named("header", name, &values, matcher)
         }
         Matcher::Query(name, _) => {
-            named("query parameter", name, super::query::values(request.query, name))
+            let values = super::query::values(request.query, name);
+            named("query parameter", name, &values, matcher)
         }
         Matcher::Cookie(name, _) => {
             let mut values = Vec::new();
             request.fields.any("cookie", &mut |line| {
                 cookies(line).any(|(n, value)| n == name.as_bytes() && keep(&mut values, value))
             });
-            named("cookie", name, values)
+            named("cookie", name, &values, matcher)
         }
         Matcher::Source(_) => format!("client is `{}`", request.client),
         Matcher::Listener(_) => format!("listener is `{}`", request.listener),
@@ -116,11 +118,16 @@ fn keep(values: &mut Vec<Vec<u8>>, value: &[u8]) -> bool {
     false
 }
 
-fn named(kind: &str, name: &str, values: Vec<Vec<u8>>) -> String {
+/// Credentials are told by nobody, not even to who has sent them: terminals are logged and shared.
+fn named(kind: &str, name: &str, values: &[Vec<u8>], matcher: &Matcher) -> String {
     if values.is_empty() {
         return format!("{kind} `{name}` is missing");
     }
-    let values: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+    let shown = |value: &Vec<u8>| match matcher.is_secret() {
+        true => format!("`{MASK}`"),
+        false => quoted(value),
+    };
+    let values: Vec<String> = values.iter().map(shown).collect();
     format!("{kind} `{name}` is {}", values.join(", "))
 }
 
@@ -135,6 +142,7 @@ fn wanted(matcher: &Matcher) -> String {
         Matcher::Header(_, pattern) | Matcher::Query(_, pattern) | Matcher::Cookie(_, pattern) => {
             vec![match pattern {
                 ValuePattern::Present => "any value".into(),
+                _ if matcher.is_secret() => format!("`{MASK}`"),
                 ValuePattern::Exact(text) => format!("`{text}`"),
                 ValuePattern::Regex(regex) => format!("a match of `{regex}`"),
             }]
@@ -184,6 +192,7 @@ mod tests {
         fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
             match name {
                 "x-plan" => test(b"free") || test(b"tri\x1bal"),
+                "authorization" => test(b"Bearer mine"),
                 "cookie" => test(b"sid=1; beta=no"),
                 _ => false,
             }
@@ -243,9 +252,10 @@ mod tests {
             "query parameter `page` is `2`, wants `3`",
         );
         let regex = ValuePattern::Regex(regex::bytes::Regex::new("^y").unwrap());
+        check(Matcher::Cookie("beta".into(), regex), "cookie `beta` is `***`, wants `***`");
         check(
-            Matcher::Cookie("beta".into(), regex),
-            "cookie `beta` is `no`, wants a match of `^y`",
+            Matcher::Header("authorization".into(), exact("s3cr3t")),
+            "header `authorization` is `***`, wants `***`",
         );
         check(
             Matcher::Header("x-api".into(), ValuePattern::Present),

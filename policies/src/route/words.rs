@@ -3,6 +3,20 @@
 use std::fmt;
 
 use super::{HostPattern, Matcher, PathPattern, ValuePattern};
+use crate::secret::{MASK, is_secret_header, is_secret_name};
+
+impl Matcher {
+    /// Whether the value it looks at is a credential, or may be one: cookies are, whatever they
+    /// are called.
+    pub(super) fn is_secret(&self) -> bool {
+        match self {
+            Matcher::Header(name, _) => is_secret_header(name),
+            Matcher::Query(name, _) => is_secret_name(name),
+            Matcher::Cookie(..) => true,
+            _ => false,
+        }
+    }
+}
 
 impl fmt::Display for Matcher {
     /// `host is `a` and (path is `/b` or below or method is `PUT`)`; `always` for no condition.
@@ -11,9 +25,17 @@ impl fmt::Display for Matcher {
             Matcher::Host(hosts) => list(f, "host is", hosts.iter()),
             Matcher::Path(paths) => list(f, "path is", paths.iter()),
             Matcher::Method(methods) => list(f, "method is", methods.iter().map(Quoted)),
-            Matcher::Header(name, value) => write!(f, "header `{name}` is {value}"),
-            Matcher::Query(name, value) => write!(f, "query `{name}` is {value}"),
-            Matcher::Cookie(name, value) => write!(f, "cookie `{name}` is {value}"),
+            Matcher::Header(name, value)
+            | Matcher::Query(name, value)
+            | Matcher::Cookie(name, value) => {
+                write!(f, "{} `{name}` is ", kind(self))?;
+                match value {
+                    ValuePattern::Exact(_) | ValuePattern::Regex(_) if self.is_secret() => {
+                        write!(f, "`{MASK}`")
+                    }
+                    value => value.fmt(f),
+                }
+            }
             Matcher::Source(blocks) => list(f, "source is in", blocks.iter().map(Quoted)),
             Matcher::Listener(name) => write!(f, "listener is `{name}`"),
             Matcher::All(parts) if parts.is_empty() => f.write_str("always"),
@@ -55,6 +77,14 @@ impl fmt::Display for ValuePattern {
             ValuePattern::Exact(value) => write!(f, "`{value}`"),
             ValuePattern::Regex(regex) => write!(f, "a match of `{regex}`"),
         }
+    }
+}
+
+fn kind(matcher: &Matcher) -> &'static str {
+    match matcher {
+        Matcher::Header(..) => "header",
+        Matcher::Query(..) => "query",
+        _ => "cookie",
     }
 }
 
@@ -108,5 +138,22 @@ mod tests {
              and not (method is `PUT`)"
         );
         assert_eq!(Matcher::All(vec![]).to_string(), "always");
+    }
+
+    #[test]
+    fn a_condition_on_a_credential_does_not_tell_it() {
+        let exact = ValuePattern::Exact("s3cr3t".into());
+        let regex = ValuePattern::Regex(regex::bytes::Regex::new("s3cr3t").unwrap());
+        let all = Matcher::All(vec![
+            Matcher::Header("authorization".into(), regex),
+            Matcher::Query("token".into(), exact.clone()),
+            Matcher::Cookie("sid".into(), exact),
+            Matcher::Header("x-api-key".into(), ValuePattern::Present),
+        ]);
+        assert_eq!(
+            all.to_string(),
+            "header `authorization` is `***` and query `token` is `***` \
+             and cookie `sid` is `***` and header `x-api-key` is there"
+        );
     }
 }

@@ -276,6 +276,7 @@ mod tests {
         backends = [{ address = "127.0.0.1:9000" }]
         [[routes]]
         name = "login"
+        headers = { request = { set = { "x-api-key" = "s3cr3t" } } }
         match = { host = "api.example", path_prefix = "/v1/" }
         to = { pool = "app" }
         [[routes]]
@@ -310,6 +311,16 @@ mod tests {
         let no = "403: route `inside` does not let 127.0.0.1 in";
         check("http://a/inside?x#y", &[], here, no);
         check("/", &["Host: a"], "192.0.2.1", "403: listener `web` does not let 192.0.2.1 in");
+    }
+
+    #[test]
+    fn no_credential_is_shown_of_the_caller_or_of_the_configuration() {
+        let headers = ["Authorization: Bearer mine", "Cookie: sid=mine"];
+        for line in ["Authorization: ***", "Cookie: ***", "x-api-key: ***"] {
+            check("http://api.example/v1/", &headers, "127.0.0.1", &format!("    {line}"));
+        }
+        let line = "    GET /v1/?a=b&token=*** HTTP/1.1";
+        check("http://api.example/v1/?a=b&token=mine", &[], "127.0.0.1", line);
     }
 
     #[test]

@@ -5,10 +5,11 @@
 
 use std::fmt::Write;
 
+use policies::secret::is_secret_header;
+
 use super::build::check_kind;
 use super::document::{Document, Node, Value};
 use super::keys::{Default, Key, Kind, ROOT, Shape, Status};
-use super::mask::is_secret_header;
 use super::values::default_as_toml;
 use super::view::View;
 
@@ -137,9 +138,10 @@ fn is_section(kind: &Kind) -> bool {
     }
 }
 
-/// Variables of programs are often credentials, whatever they are called.
+/// Variables of programs and cookies are often credentials, whatever they are called.
 fn written_of(key: &'static Key, node: &Node) -> String {
-    if key.name == "env" { hidden(node) } else { written(&key.kind, node) }
+    let is_cookies = key.name == "cookie" && matches!(key.kind, Kind::Named(..));
+    if key.name == "env" || is_cookies { hidden(node) } else { written(&key.kind, node) }
 }
 
 /// The same value without its texts.

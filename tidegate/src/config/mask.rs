@@ -8,15 +8,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use policies::secret::MASK;
+
 use super::document::Source;
 
 mod scan;
 mod words;
-
-pub(crate) use words::is_secret_header;
-
-/// Stands for a hidden value, and tells nothing of its length.
-const MASK: &str = "***";
 
 /// A file without its secrets.
 pub(crate) struct Mask {

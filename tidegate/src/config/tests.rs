@@ -253,7 +253,8 @@ fn credentials_are_in_no_effective_configuration_whatever_form_they_have() {
         [pools.app.process]\ncommand = [\"x\"]\nports = [9000, 9010]\n\
         env = { DATABASE_URL = \"postgres://u:s3cr3t@h\" }\n\
         [[routes]]\nname = \"all\"\nto = { pool = \"app\" }\n\
-        match = { header = { authorization = { regex = \"^Bearer s3cr3t$\" } } }\n";
+        match = { header = { authorization = { regex = \"^Bearer s3cr3t$\" } }, \
+        query = { token = \"s3cr3t\" }, cookie = { sid = \"s3cr3t\" } }\n";
     let loaded = parse("a.toml", text);
     for with_defaults in [true, false] {
         let shown = loaded.effective(with_defaults);

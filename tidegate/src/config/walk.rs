@@ -4,9 +4,10 @@
 //! It never stops at the first problem, and it changes nothing: what it accepts, the builders
 //! read again through [`super::view`].
 
+use policies::secret::is_secret_header;
+
 use super::document::{Entry, Node, Sources, Span, Table, Value};
 use super::keys::{Default, Key, Kind, Names, ROOT, Shape, Status, Word};
-use super::mask::is_secret_header;
 use super::problem::Problems;
 use super::text::{self, Message, values as say};
 use super::values;
@@ -59,11 +60,12 @@ impl Walk<'_> {
         match (kind, &node.value) {
             (Kind::Table(shape), Value::Table(table)) => self.table(shape, table, node.span, path),
             (Kind::Named(names, inner), Value::Table(table)) => {
-                // Variables of a program, and fields that carry credentials.
-                let is_env = *names == Names::Free && path.ends_with(".env");
+                // Variables of a program, cookies, and fields that carry credentials.
+                let is_free = *names == Names::Free;
+                let is_hidden = is_free && (path.ends_with(".env") || path.ends_with(".cookie"));
                 for entry in &table.entries {
                     self.name(*names, entry);
-                    if is_env || (*names == Names::Header && is_secret_header(&entry.key)) {
+                    if is_hidden || (*names == Names::Header && is_secret_header(&entry.key)) {
                         self.hide(&entry.node);
                     }
                     self.value(inner, &entry.node, &join(path, &entry.key));

@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::words::{has_secret, is_about_secrets, is_secret_name};
+use policies::secret::is_secret_name;
+
+use super::words::{has_secret, is_about_secrets};
 use crate::config::keys;
 
 /// How a secret is named, in the place of the secret itself.

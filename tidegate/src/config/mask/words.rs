@@ -1,37 +1,7 @@
-//! What looks like a secret, by its name or by itself. In doubt it does: what is hidden too much
-//! costs a glance at the file.
+//! What looks like a secret by itself, and what is said of one; those by name are in
+//! [`policies::secret`]. In doubt it is one.
 
-/// In the name of a secret, wherever.
-const PARTS: [&str; 11] = [
-    "token",
-    "secret",
-    "passw",
-    "passphrase",
-    "credential",
-    "authorization",
-    "apikey",
-    "webhook",
-    "bearer",
-    "private",
-    "signature",
-];
-/// The same where they are a word of their own: they are part of harmless ones.
-const WORDS: [&str; 8] = ["auth", "pwd", "pass", "pat", "jwt", "dsn", "hmac", "keys"];
-/// Headers that carry credentials and are not found by the lists above.
-const HEADERS: [&str; 2] = ["cookie", "set-cookie"];
-
-/// Whether a value of that name should be hidden: `token`, `api-key`, `DB_PASSWORD`.
-pub(crate) fn is_secret_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    PARTS.iter().any(|part| name.contains(part))
-        || name.ends_with("key")
-        || name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
-}
-
-/// Whether a header of that name carries credentials.
-pub(crate) fn is_secret_header(name: &str) -> bool {
-    is_secret_name(name) || HEADERS.contains(&name.to_ascii_lowercase().as_str())
-}
+use policies::secret::{is_secret_name, speaks_of_secret};
 
 /// Whether a text has a secret in it, whatever it is called: a URL with a user, a PEM block,
 /// `Bearer ...`, `--token=...`, `?key=...`.
@@ -70,24 +40,13 @@ pub(super) fn is_about_secrets(comment: &str) -> bool {
         is_secret_name(before.trim_end().rsplit(ends).next().unwrap_or_default())
     };
     has_secret(comment)
-        || PARTS.iter().any(|part| lower.contains(part))
+        || speaks_of_secret(&lower)
         || comment.match_indices(['=', ':']).any(|(at, _)| name(&comment[..at]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_secrets_are_known_by_their_words() {
-        for name in ["token", "key", "API_KEY", "x-api-key", "DB_PASSWORD", "webhook", "auth"] {
-            assert!(is_secret_name(name), "{name}");
-        }
-        for name in ["author", "path", "compass", "keep_alive", "bind", "cookie", "keyed"] {
-            assert!(!is_secret_name(name), "{name}");
-        }
-        assert!(is_secret_header("Set-Cookie"));
-    }
 
     #[test]
     fn a_comment_is_hidden_for_a_secret_and_not_for_a_key() {
