@@ -31,7 +31,9 @@ pub(crate) static LISTENER: Shape = Shape {
         key(
             "max_connections_per_address",
             Kind::Integer(1, 10_000_000),
-            "Open connections of one client address, of one /64 with IPv6.",
+            "Open connections of one address, of one /64 with IPv6. It is the address that connects, \
+             also that of a trusted proxy, which stands for all its clients; with the PROXY protocol it is \
+             the one named there.",
         )
         .or_else("no limit"),
         key(

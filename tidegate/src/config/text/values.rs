@@ -144,6 +144,14 @@ pub(crate) fn target(kind: &Kind, value: &str) -> Message {
     Message::new(&codes::MALFORMED, text, "")
 }
 
+/// A redirect to wherever the client wants.
+pub(crate) fn open_redirect(value: &str) -> Message {
+    let text = format!("`{}` can lead to any host, which browsers read behind `//`", shown(value));
+    Message::new(&codes::MALFORMED, text, "").help(
+        "write `{path}` behind a host, `https://{host}{path}`, or behind a segment, `/new{path}`",
+    )
+}
+
 /// A placeholder that nobody fills in.
 pub(crate) fn placeholder(name: &str, known: &[&str], within: (usize, usize)) -> Message {
     let text = format!("`{{{}}}` stands for nothing", shown(name));

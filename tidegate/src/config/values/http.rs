@@ -169,6 +169,14 @@ pub(crate) fn location(text: &str) -> Result<(), Message> {
     if !leads || !text.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(say::target(&Kind::Location, text));
     }
+    // Browsers read `//` and `/\` as the beginning of a host; a path begins with `/` itself, and
+    // a client may ask for `//evil.example`.
+    let behind_slash = text.strip_prefix('/').or_else(|| Some(text.split_once("://")?.1));
+    if behind_slash.is_some_and(|rest| {
+        ["/", "\\", "{path}", "{query}"].iter().any(|start| rest.starts_with(start))
+    }) {
+        return Err(say::open_redirect(text));
+    }
     const KNOWN: [&str; 3] = ["host", "path", "query"];
     let mut from = 0;
     while let Some(open) = text.get(from..).and_then(|rest| rest.find('{')).map(|at| from + at) {
@@ -219,6 +227,16 @@ mod tests {
         assert!(location("https://{host}/x{path}?{query}").is_ok());
         for text in ["{hots}/", "/{hots}", "/{host", "new", "/a b", "ftp://a", "/{", "/\u{e9}"] {
             assert!(location(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_client_chooses_the_host_that_it_is_sent_to() {
+        for text in ["//evil", "/{path}", "/\\evil", "https://{path}", "http:///evil"] {
+            assert!(location(text).unwrap_err().text.contains("any host"), "{text}");
+        }
+        for text in ["/new{path}", "https://{host}{path}", "https://a.example{path}", "/"] {
+            assert!(location(text).is_ok(), "{text}");
         }
     }
 

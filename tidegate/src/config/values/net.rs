@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use policies::backend::Address;
 use policies::route::HostPattern;
 
@@ -81,13 +81,13 @@ fn bracketed(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip.into(), port.parse().ok()?))
 }
 
-/// An address block, or one address.
+/// An address block, or one address. IPv4 within IPv6 (RFC 4291 §2.5.5.2) is IPv4, as clients are.
 pub(crate) fn cidr(text: &str) -> Result<IpNet, Message> {
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(ip));
+        return Ok(IpNet::from(ip.to_canonical()));
     }
     match text.parse::<IpNet>() {
-        Ok(block) if block.trunc() == block => Ok(block),
+        Ok(block) if block.trunc() == block => Ok(canonical(block)),
         Ok(block) => Err(say::cidr(
             text,
             "there are bits set behind the prefix",
@@ -99,6 +99,14 @@ pub(crate) fn cidr(text: &str) -> Result<IpNet, Message> {
         )),
         Err(_) => Err(say::cidr(text, "it is neither ADDRESS/BITS nor an address", None)),
     }
+}
+
+fn canonical(block: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = block else { return block };
+    let ipv4 = mapped.addr().to_ipv4_mapped();
+    let within = mapped.prefix_len().checked_sub(96);
+    let ipv4 = ipv4.zip(within).and_then(|(ip, bits)| Ipv4Net::new(ip, bits).ok());
+    ipv4.map_or(block, IpNet::V4)
 }
 
 /// A host, or `*.` and a domain. In lower case, without trailing dot.
@@ -210,6 +218,19 @@ mod tests {
         assert_eq!(cidr("10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
         for text in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0/8", "example.org", "/8"] {
             assert!(cidr(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ipv4_within_ipv6_is_ipv4() {
+        for (text, block) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.0.0.1", "10.0.0.1/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(cidr(text).unwrap().to_string(), block);
         }
     }
 
