@@ -26,7 +26,7 @@ use crate::admin::view::{
     BackendState, BackendVerdict, BackendView, ConcurrencyView, ConfigView, DemandView, DrainView,
     ListenerView, MaintenanceView, PoolView, RouteView, StatusView,
 };
-use crate::admin::{ReloadError, Reloading, Source, UpgradeError, Upgrading};
+use crate::admin::{Addresses, ReloadError, Reloading, Source, UpgradeError, Upgrading};
 use crate::app::{self, Running};
 use crate::hand_over::Line;
 use crate::telemetry::Telemetry;
@@ -47,6 +47,8 @@ pub struct DoorSource {
     running: watch::Receiver<Arc<Running>>,
     orders: mpsc::Sender<app::Order>,
     is_stopping: Arc<AtomicBool>,
+    /// Where operators and scrapers find us.
+    desks: Addresses,
     started: Instant,
 }
 
@@ -58,8 +60,10 @@ impl DoorSource {
         running: watch::Receiver<Arc<Running>>,
         orders: mpsc::Sender<app::Order>,
         is_stopping: Arc<AtomicBool>,
+        desks: Addresses,
     ) -> DoorSource {
-        DoorSource { roster, telemetry, running, orders, is_stopping, started: Instant::now() }
+        let started = Instant::now();
+        DoorSource { roster, telemetry, running, orders, is_stopping, desks, started }
     }
 
     fn running(&self) -> Arc<Running> {

@@ -211,15 +211,20 @@ impl Bound {
         Ok(Bound { unix, loopback, metrics })
     }
 
-    /// What answers on them from [`Admin::open`] on.
-    pub fn serve(self, source: Arc<dyn Source>) -> Admin {
-        let (stop, stopped) = watch::channel(false);
+    /// The real addresses.
+    pub fn addresses(&self) -> Addresses {
         let address = |tcp: &Option<Tcp>| tcp.as_ref().map(|tcp| tcp.address);
-        let addresses = Addresses {
+        Addresses {
             unix: self.unix.as_ref().map(|unix| unix.path.as_ref().to_owned()),
             loopback: address(&self.loopback),
             metrics: address(&self.metrics),
-        };
+        }
+    }
+
+    /// What answers on them from [`Admin::open`] on.
+    pub fn serve(self, source: Arc<dyn Source>) -> Admin {
+        let (stop, stopped) = watch::channel(false);
+        let addresses = self.addresses();
         let mut waiting: Vec<Desk> = Vec::new();
         for (tcp, side) in
             [(&self.loopback, respond::Side::Loopback), (&self.metrics, respond::Side::Metrics)]

@@ -7,7 +7,7 @@
 //! and may be late without a request noticing.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -38,11 +38,13 @@ use tellers::Tellers;
 
 mod descriptors;
 mod judging;
+mod origin;
 mod predecessor;
 mod reload;
 mod successor;
 mod tellers;
 
+pub use origin::Origin;
 pub use predecessor::Predecessor;
 pub use successor::Successor;
 
@@ -92,15 +94,6 @@ pub enum StartError {
          threads, or lower `workers`"
     )]
     Workers(#[source] std::io::Error),
-}
-
-/// Where a configuration came from and what it says.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    /// The file.
-    pub file: PathBuf,
-    /// All of it with defaults, secrets left out.
-    pub effective: String,
 }
 
 /// The configuration that runs, as it is told.
@@ -247,14 +240,14 @@ impl App {
         let running = watch::Sender::new(Arc::new(running));
         let (give_order, orders) = mpsc::channel(ORDERS);
         tasks.spawn(judging::run(Arc::clone(door.roster()), Arc::clone(door.registry())));
-        let source = DoorSource::new(
+        let source: Arc<dyn Source> = Arc::new(DoorSource::new(
             Arc::clone(door.roster()),
             Arc::clone(&telemetry),
             running.subscribe(),
             give_order,
             Arc::clone(&is_stopping),
-        );
-        let source: Arc<dyn Source> = Arc::new(source);
+            bound.addresses(),
+        ));
         if let Some(tellers) = &mut tellers {
             tellers.start(Arc::clone(&source), Arc::clone(telemetry.events()));
         }

@@ -47,6 +47,7 @@ mod walk;
 pub(crate) use build::random_seed;
 pub use codes::Severity;
 pub use diff::diff;
+use effective::Secrets;
 pub use problem::Problem;
 pub use reference::reference;
 pub use render::{render_json, render_styled, render_text};
@@ -294,7 +295,13 @@ impl Loaded {
     /// What the files say in one piece, as TOML; with `with_defaults` also what holds without
     /// being written. Secrets are left out.
     pub fn effective(&self, with_defaults: bool) -> String {
-        effective::effective(&self.document, with_defaults)
+        effective::effective(&self.document, with_defaults, Secrets::LeftOut)
+    }
+
+    /// All that holds, to be compared by [`diff`]: each secret is there as a digest, which is why
+    /// it is shown to nobody.
+    pub fn compared(&self) -> String {
+        effective::effective(&self.document, true, Secrets::Digested)
     }
 
     /// Whether there is an error, or a warning.

@@ -3,8 +3,7 @@
 //! A backend that is asked for is held to the same rules as one in the file. What the membership
 //! itself refuses is told with what there is.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use balancer::config::PoolConfig;
 use balancer::roster::{self, Member};
@@ -111,11 +110,8 @@ impl DoorSource {
             return Err(self.no_pool(&pool));
         };
         let backend = backend(settings, new)?;
-        if let Address::Socket(address) = backend.address
-            && let Some(listener) = self.own_listener(address)
-        {
-            let text =
-                format!("`{address}` is our own listener `{listener}`; requests would go round");
+        if let Some(own) = self.own_address(&backend.address) {
+            let text = format!("`{}` is our own {own}; requests would go round", backend.address);
             return Err(Refusal::invalid(text));
         }
         let key = BackendKey { pool: pool.clone(), backend: backend.id.clone() };
@@ -133,14 +129,30 @@ impl DoorSource {
         Ok((key, Change::Join { pool, backend }))
     }
 
-    fn own_listener(&self, address: SocketAddr) -> Option<Arc<str>> {
+    /// What of ours answers at this address. Names other than `localhost` are not looked up.
+    fn own_address(&self, address: &Address) -> Option<String> {
+        let (ip, port) = match address {
+            Address::Socket(address) => (address.ip().to_canonical(), address.port()),
+            Address::Name { host, port } if &**host == "localhost" => {
+                (Ipv4Addr::LOCALHOST.into(), *port)
+            }
+            Address::Name { .. } => return None,
+        };
         let is_it = |own: &SocketAddr| {
-            let is_any = own.ip().is_unspecified() && address.ip().is_loopback();
-            own.port() == address.port() && (own.ip() == address.ip() || is_any)
+            let own_ip = own.ip().to_canonical();
+            let is_any = own_ip.is_unspecified() && ip.is_loopback();
+            own.port() == port && (own_ip == ip || is_any)
         };
         let running = self.running();
         let found = running.listeners.iter().find(|(_, addresses)| addresses.iter().any(is_it));
-        found.map(|(name, _)| Arc::clone(name))
+        let desks = [
+            (self.desks.metrics, "address for metrics"),
+            (self.desks.loopback, "address for operators"),
+        ];
+        let desk = || desks.iter().find(|(own, _)| own.as_ref().is_some_and(is_it));
+        found
+            .map(|(name, _)| format!("listener `{name}`"))
+            .or_else(|| desk().map(|(_, what)| (*what).to_owned()))
     }
 }
 

@@ -100,7 +100,7 @@ impl App {
 
     async fn adopt(&mut self, loaded: Loaded) -> Result<ReloadView, ReloadError> {
         let problems = config::render_text(&loaded.problems);
-        let effective = loaded.effective(true);
+        let (effective, compared) = (loaded.effective(true), loaded.compared());
         let Some(mut config) = loaded.config else { return Err(ReloadError::Invalid(problems)) };
         let needs_restart = self.fixed.differences(&config);
         self.keep_what_stays(&mut config.door);
@@ -130,10 +130,10 @@ impl App {
             }
         }
         self.drain = config.drain;
-        let changes = config::diff(&self.running.borrow().origin.effective, &effective);
+        let changes = config::diff(&self.running.borrow().origin.compared, &compared);
         let listeners = names.into_iter().zip(self.door.addresses()).collect();
         self.note(|running| {
-            let origin = Origin { file: running.origin.file.clone(), effective };
+            let origin = Origin { file: running.origin.file.clone(), effective, compared };
             *running = Running::new(origin, listeners);
             running.needs_restart.clone_from(&needs_restart);
         });

@@ -141,11 +141,11 @@ fn configuration(backends: &[(&str, SocketAddr)], socket: &Path) -> String {
 
 async fn open_door(configuration: &str) -> Result<App, String> {
     let loaded = config::parse("demo.toml", configuration);
-    let effective = loaded.effective(true);
+    let (effective, compared) = (loaded.effective(true), loaded.compared());
     let Some(config) = loaded.config else {
         return Err(config::render_text(&loaded.problems));
     };
-    let origin = Origin { file: PathBuf::from(text::BUILT_IN), effective };
+    let origin = Origin { file: PathBuf::from(text::BUILT_IN), effective, compared };
     App::start(config, origin, EventRing::new(), None)
         .await
         .map_err(|error| text::cannot_start(&error))

@@ -37,7 +37,8 @@ pub fn main(args: Args) -> ExitCode {
     let path = args.file.path();
     let loaded = config::load(path);
     complain(&config::render_text(&loaded.problems));
-    let origin = Origin { file: path.to_owned(), effective: loaded.effective(true) };
+    let (effective, compared) = (loaded.effective(true), loaded.compared());
+    let origin = Origin { file: path.to_owned(), effective, compared };
     let Some(config) = loaded.config else {
         complain(&format!("{} is not valid; nothing was started\n", path.display()));
         return ExitCode::from(INVALID_CONFIG);

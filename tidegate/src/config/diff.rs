@@ -2,11 +2,15 @@
 //!
 //! Compared is what holds (the effective text with its defaults), section by section: a section
 //! is a table such as `[pools.app]`, or one route with everything below it. Within a section
-//! lines are compared as a set, because order means nothing there; the order of routes does and
-//! is told apart. Linear in the size of both.
+//! keys are compared as a set, because order means nothing there; that of the elements of a list
+//! does (`balance = "first"`), and that of routes, which is told apart. Linear in the size of both.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+
+use policies::secret::MASK;
+
+use super::effective::{DIGEST, REDACTED};
 
 /// A table of the effective text with its lines.
 struct Section<'a> {
@@ -40,8 +44,12 @@ pub fn diff(before: &str, after: &str) -> String {
         match old.get(&section.title) {
             None => write_section(&mut out, "added", section, &[], &section.lines),
             Some(&place) => {
-                let gone = missing(&before[place].lines, &section.lines);
-                let come = missing(&section.lines, &before[place].lines);
+                let before = &before[place].lines;
+                let mut gone = missing(before, &section.lines);
+                let mut come = missing(&section.lines, before);
+                let (left, taken) = moved(before, &section.lines, &gone, &come);
+                gone.extend(left);
+                come.extend(taken);
                 if !gone.is_empty() || !come.is_empty() {
                     write_section(&mut out, "changed", section, &gone, &come);
                 }
@@ -107,6 +115,22 @@ fn missing<'a>(these: &[&'a str], those: &[&str]) -> Vec<&'a str> {
     these.iter().filter(is_missing).copied().collect()
 }
 
+/// Elements of lists that are in both and have another place among those, as they stood and as
+/// they stand.
+fn moved<'a>(
+    before: &[&'a str],
+    after: &[&'a str],
+    gone: &[&str],
+    come: &[&str],
+) -> (Vec<&'a str>, Vec<&'a str>) {
+    // As they are written, one element of a list on each line.
+    let kept = |all: &[&'a str], others: &[&str]| -> Vec<&'a str> {
+        missing(all, others).into_iter().filter(|line| line.starts_with("  ")).collect()
+    };
+    let pairs = kept(before, gone).into_iter().zip(kept(after, come));
+    pairs.filter(|(before, after)| plain(before) != plain(after)).unzip()
+}
+
 /// Without what says where a value comes from: writing a default down changes nothing.
 fn plain(line: &str) -> &str {
     let line = line.strip_suffix("  # default").unwrap_or(line);
@@ -123,11 +147,32 @@ fn write_section(
 ) {
     let title = if section.title.is_empty() { "the top of the file" } else { &section.title };
     let _ = writeln!(out, "{word} {title}");
-    for (sign, lines) in [('-', gone), ('+', come)] {
-        for line in lines {
-            let _ = writeln!(out, "  {sign} {}", plain(line.trim_start()));
-        }
+    // Of a secret that is another one nothing else can be said.
+    let is_other_secret = |line: &str, lines: &[&str]| {
+        line.contains(REDACTED) && lines.iter().any(|other| shown(other) == shown(line))
+    };
+    for line in gone.iter().filter(|line| !is_other_secret(line, come)) {
+        let _ = writeln!(out, "  - {}", shown(line));
     }
+    for line in come {
+        let _ = match is_other_secret(line, gone) {
+            true => writeln!(out, "  ~ {}  (changed)", shown(line)),
+            false => writeln!(out, "  + {}", shown(line)),
+        };
+    }
+}
+
+/// A line as it may be shown: no digest of a secret is.
+fn shown(line: &str) -> String {
+    let mut parts = plain(line.trim_start()).split(REDACTED);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str(MASK);
+        // 16 digits, see `effective`.
+        let rest = part.strip_prefix(DIGEST).and_then(|rest| rest.get(16..));
+        out.push_str(rest.unwrap_or(part));
+    }
+    out
 }
 
 #[cfg(test)]
@@ -159,7 +204,7 @@ timeouts = { total = "5s" }
     fn effective(text: &str) -> String {
         let loaded = parse("test.toml", text);
         assert!(loaded.config.is_some(), "{:?}", loaded.problems);
-        loaded.effective(true)
+        loaded.compared()
     }
 
     #[track_caller]
@@ -186,6 +231,45 @@ timeouts = { total = "5s" }
              changed [pools.app]\n  - { id = \"b\", address = \"10.0.0.2:80\" }\n  \
              + { id = \"b\", address = \"10.0.0.2:80\", weight = 3 }\n",
         );
+    }
+
+    #[test]
+    fn the_order_of_backends_counts() {
+        check(
+            &[
+                ("\"a\"", "\"x\""),
+                ("\"b\"", "\"a\""),
+                ("\"x\"", "\"b\""),
+                ("10.0.0.1:", "10.0.0.3:"),
+                ("10.0.0.2:", "10.0.0.1:"),
+                ("10.0.0.3:", "10.0.0.2:"),
+            ],
+            "changed [pools.app]\n  - { id = \"a\", address = \"10.0.0.1:80\" }\n  \
+             - { id = \"b\", address = \"10.0.0.2:80\" }\n  \
+             + { id = \"b\", address = \"10.0.0.2:80\" }\n  \
+             + { id = \"a\", address = \"10.0.0.1:80\" }\n",
+        );
+        // One that comes in between moves nobody.
+        check(
+            &[("  { id = \"b\"", "  { id = \"c\", address = \"10.0.0.3:80\" },\n  { id = \"b\"")],
+            "changed [pools.app]\n  + { id = \"c\", address = \"10.0.0.3:80\" }\n",
+        );
+    }
+
+    #[test]
+    fn a_secret_that_changed_is_told_and_not_shown() {
+        let with = |secret: &str| {
+            let headers = format!(
+                "headers = {{ request = {{ set = {{ \"x-api-key\" = \"{secret}\" }} }} }}\n"
+            );
+            effective(&BASE.replace("name = \"one\"\n", &format!("name = \"one\"\n{headers}")))
+        };
+        assert_eq!(diff(&with("s3cr3t"), &with("s3cr3t")), "");
+        let told = diff(&with("s3cr3t"), &with("0th3r"));
+        assert!(told.contains("  ~ set = { x-api-key = \"***\" }  (changed)\n"), "{told}");
+        assert_eq!(told.lines().count(), 2, "{told}");
+        let told = diff(&effective(BASE), &with("s3cr3t"));
+        assert!(told.contains("***") && !told.contains("digest"), "{told}");
     }
 
     #[test]

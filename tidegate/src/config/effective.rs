@@ -14,13 +14,25 @@ use super::values::default_as_toml;
 use super::view::View;
 
 /// Long enough for a key, so that what is shown can be read again.
-const REDACTED: &str = "\"(redacted, see the file)\"";
+pub(super) const REDACTED: &str = "(redacted, see the file)";
+/// Between it and 16 digits.
+pub(super) const DIGEST: &str = " digest ";
+
+/// What stands in the place of a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secrets {
+    /// Nothing that tells one from another: for people.
+    LeftOut,
+    /// A digest, so that a change is seen. It can be guessed at, and is shown to nobody.
+    Digested,
+}
 
 /// What the files say, in one piece, as TOML. With `with_defaults` also what holds without being
 /// written; each such line says so.
-pub(super) fn effective(document: &Document, with_defaults: bool) -> String {
+pub(super) fn effective(document: &Document, with_defaults: bool, secrets: Secrets) -> String {
     let root = View::new(&ROOT, Some(&document.root));
-    let mut out = Out { text: String::new(), with_defaults, defaults: root.view("defaults") };
+    let defaults = root.view("defaults");
+    let mut out = Out { text: String::new(), with_defaults, secrets, defaults };
     out.table(&ROOT, root, "");
     out.text
 }
@@ -28,6 +40,7 @@ pub(super) fn effective(document: &Document, with_defaults: bool) -> String {
 struct Out<'a> {
     text: String,
     with_defaults: bool,
+    secrets: Secrets,
     /// `[defaults]`, which stands behind pools and routes.
     defaults: View<'a>,
 }
@@ -56,9 +69,9 @@ impl<'a> Out<'a> {
             return;
         }
         let (text, origin) = match (view.own(key.name), view.given(key.name), key.default) {
-            (Some(node), _, _) => (written_of(key, node), ""),
+            (Some(node), _, _) => (written_of(key, node, self.secrets), ""),
             (None, Some(node), _) if self.with_defaults => {
-                (written_of(key, node), "  # from [defaults]")
+                (written_of(key, node, self.secrets), "  # from [defaults]")
             }
             (None, None, Default::Value(text))
                 if self.with_defaults && key.status == Status::Now =>
@@ -139,54 +152,70 @@ fn is_section(kind: &Kind) -> bool {
 }
 
 /// Variables of programs and cookies are often credentials, whatever they are called.
-fn written_of(key: &'static Key, node: &Node) -> String {
+fn written_of(key: &'static Key, node: &Node, secrets: Secrets) -> String {
     let is_cookies = key.name == "cookie" && matches!(key.kind, Kind::Named(..));
-    if key.name == "env" || is_cookies { hidden(node) } else { written(&key.kind, node) }
+    if key.name == "env" || is_cookies {
+        hidden(node, secrets)
+    } else {
+        written(&key.kind, node, secrets)
+    }
+}
+
+fn redacted(text: &str, secrets: Secrets) -> String {
+    match secrets {
+        Secrets::LeftOut => quoted(REDACTED),
+        Secrets::Digested => {
+            quoted(&format!("{REDACTED}{DIGEST}{:016x}", policies::rng::hash(text.as_bytes())))
+        }
+    }
 }
 
 /// The same value without its texts.
-fn hidden(node: &Node) -> String {
+fn hidden(node: &Node, secrets: Secrets) -> String {
     match &node.value {
-        Value::Text(_) => REDACTED.to_owned(),
+        Value::Text(text) => redacted(text, secrets),
         Value::List(nodes) => {
-            format!("[{}]", nodes.iter().map(hidden).collect::<Vec<_>>().join(", "))
+            format!(
+                "[{}]",
+                nodes.iter().map(|node| hidden(node, secrets)).collect::<Vec<_>>().join(", ")
+            )
         }
-        Value::Table(table) => {
-            inline(table.entries.iter().map(|entry| (entry.key.as_str(), hidden(&entry.node))))
-        }
+        Value::Table(table) => inline(
+            table.entries.iter().map(|entry| (entry.key.as_str(), hidden(&entry.node, secrets))),
+        ),
         _ => plain(node),
     }
 }
 
-fn written(kind: &'static Kind, node: &Node) -> String {
+fn written(kind: &'static Kind, node: &Node, secrets: Secrets) -> String {
     match (kind, &node.value) {
-        (Kind::Secret, Value::Text(_)) => REDACTED.to_owned(),
+        (Kind::Secret, Value::Text(text)) => redacted(text, secrets),
         (Kind::List(inner) | Kind::Many(inner), Value::List(nodes)) => {
-            let all: Vec<String> = nodes.iter().map(|node| written(inner, node)).collect();
+            let all: Vec<String> = nodes.iter().map(|node| written(inner, node, secrets)).collect();
             let is_long = matches!(inner, Kind::Table(_)) && nodes.len() > 1;
             match is_long {
                 true => format!("[\n  {},\n]", all.join(",\n  ")),
                 false => format!("[{}]", all.join(", ")),
             }
         }
-        (Kind::Many(inner), _) => written(inner, node),
+        (Kind::Many(inner), _) => written(inner, node, secrets),
         (Kind::Named(_, inner), Value::Table(table)) => inline(table.entries.iter().map(|entry| {
             let value = match is_secret_header(&entry.key) {
-                true => hidden(&entry.node),
-                false => written(inner, &entry.node),
+                true => hidden(&entry.node, secrets),
+                false => written(inner, &entry.node, secrets),
             };
             (entry.key.as_str(), value)
         })),
         (Kind::Table(shape), Value::Table(table)) => inline(table.entries.iter().map(|entry| {
             let value = match shape.key(&entry.key) {
-                Some(key) => written_of(key, &entry.node),
+                Some(key) => written_of(key, &entry.node, secrets),
                 None => plain(&entry.node),
             };
             (entry.key.as_str(), value)
         })),
         (Kind::OneOf(kinds), Value::Table(_)) => {
             let table = kinds.iter().find(|kind| matches!(kind, Kind::Table(_)));
-            table.map_or_else(|| plain(node), |kind| written(kind, node))
+            table.map_or_else(|| plain(node), |kind| written(kind, node, secrets))
         }
         _ => plain(node),
     }

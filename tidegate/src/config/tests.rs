@@ -248,6 +248,20 @@ fn a_boot_is_reckoned_to_full_weight() {
 }
 
 #[test]
+fn no_form_of_our_own_address_is_a_backend() {
+    for address in ["127.0.0.1:1", "[::ffff:127.0.0.1]:1", "localhost:1"] {
+        let text = format!(
+            "schema = 1\n[listeners.web]\nbind = \"127.0.0.1:1\"\n[pools.app]\n\
+             backends = [{{ address = \"{address}\" }}]\n[[routes]]\nname = \"all\"\n\
+             to = {{ pool = \"app\" }}\n"
+        );
+        let problems = parse("a.toml", &text).problems;
+        let text = super::render_text(&problems);
+        assert!(text.contains("of this door"), "{address}: {text}");
+    }
+}
+
+#[test]
 fn credentials_are_in_no_effective_configuration_whatever_form_they_have() {
     let text = "schema = 1\n[listeners.web]\nbind = \"127.0.0.1:1\"\n[pools.app]\nkind = \"elastic\"\n\
         [pools.app.process]\ncommand = [\"x\"]\nports = [9000, 9010]\n\

@@ -154,7 +154,7 @@ fn backends(build: &mut Build<'_>, pool: &str, view: View<'_>) -> Vec<Backend> {
 /// machine's interfaces: same address, or loopback while it accepts on every address.
 fn own_listener(build: &Build<'_>, address: &Address) -> Option<String> {
     let (ip, port) = match address {
-        Address::Socket(address) => (Some(address.ip()), address.port()),
+        Address::Socket(address) => (Some(address.ip().to_canonical()), address.port()),
         Address::Name { host, port } if &**host == "localhost" => (None, *port),
         Address::Name { .. } => return None,
     };
@@ -162,7 +162,10 @@ fn own_listener(build: &Build<'_>, address: &Address) -> Option<String> {
         Some(ip) => ip == bound || (ip.is_loopback() && bound.is_unspecified()),
         None => bound.is_loopback() || bound.is_unspecified(),
     };
-    let bind = build.binds.iter().find(|b| b.address.port() == port && is_here(b.address.ip()));
+    let bind = build
+        .binds
+        .iter()
+        .find(|b| b.address.port() == port && is_here(b.address.ip().to_canonical()));
     bind.map(|bind| bind.what.clone())
 }
 
