@@ -247,16 +247,23 @@ async fn an_order_to_nobody_or_in_the_wrong_state_is_refused_with_what_there_is(
 #[tokio::test]
 async fn a_value_that_cannot_be_is_refused_with_what_is_allowed() {
     let red = TestBackend::start("red").await;
-    let (door, operator) = Operator::of(&one_pool(&[&red], 1), &[&red]).await;
+    let config = one_pool(&[&red], 1) + "\n[observe]\nmetrics = { listen = \"127.0.0.1:0\" }\n";
+    let (door, operator) = Operator::of(&config, &[&red]).await;
     let one = "/v1/pools/app/backends/red";
     let address = |address: &str, more: &str| format!("{{\"address\": \"{address}\"{more}}}");
     let own = address(&door.addr("web").to_string(), "");
+    let mapped = address(&format!("[::ffff:127.0.0.1]:{}", door.addr("web").port()), "");
+    let named = address(&format!("localhost:{}", door.addr("web").port()), "");
+    let scraped = address(&door.metrics_addr().to_string(), "");
     let with = |more: &str| address("10.0.0.1:80", more);
     let weight = with(", \"weight\": 1001");
     let (id, mistyped) = (with(", \"id\": \"a b\""), with(", \"wieght\": 1"));
     let two = "{\"weight\": 7, \"max_concurrency\": 0}";
     let all = [
         ("POST", BACKENDS, &*own, 422, "our own listener `web`"),
+        ("POST", BACKENDS, &mapped, 422, "our own listener `web`"),
+        ("POST", BACKENDS, &named, 422, "our own listener `web`"),
+        ("POST", BACKENDS, &scraped, 422, "our own address for metrics"),
         ("POST", BACKENDS, &address("http://a/", ""), 422, "it is a URL"),
         ("POST", BACKENDS, &address("10.0.0.1", ""), 422, "the port is missing"),
         ("POST", BACKENDS, &id, 422, "`a b`"),
