@@ -262,6 +262,28 @@ fn no_form_of_our_own_address_is_a_backend() {
 }
 
 #[test]
+fn a_health_check_says_what_it_does_not_look_at() {
+    for (health, idle) in [
+        ("kind = \"tcp\", path = \"/a\"", vec!["path"]),
+        ("kind = \"grpc\", status = [204], body_contains = \"a\"", vec!["status", "body_contains"]),
+        ("kind = \"http\", grpc_service = \"a\"", vec!["grpc_service"]),
+        ("path = \"/a\", status = [204]", vec![]),
+        ("grpc_service = \"a\"", vec![]),
+    ] {
+        let text = format!(
+            "schema = 1\n[listeners.web]\nbind = \"127.0.0.1:1\"\n[pools.app]\n\
+             backends = [{{ address = \"127.0.0.1:2\" }}]\nhealth = {{ {health} }}\n\
+             [[routes]]\nname = \"all\"\nto = {{ pool = \"app\" }}\n"
+        );
+        let text = super::render_text(&parse("a.toml", &text).problems);
+        assert_eq!(text.matches("TG0512").count(), idle.len(), "{text}");
+        for key in idle {
+            assert!(text.contains(&format!("`{key}` has no effect")), "{text}");
+        }
+    }
+}
+
+#[test]
 fn credentials_are_in_no_effective_configuration_whatever_form_they_have() {
     let text = "schema = 1\n[listeners.web]\nbind = \"127.0.0.1:1\"\n[pools.app]\nkind = \"elastic\"\n\
         [pools.app.process]\ncommand = [\"x\"]\nports = [9000, 9010]\n\

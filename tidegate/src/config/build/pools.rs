@@ -48,6 +48,8 @@ fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, defaults: View<'_>
         );
     }
     let upstream = view.view("upstream");
+    let health = view.view("health").or(defaults.view("health"));
+    idle_health_keys(build, health);
     PoolConfig {
         name: PoolName(entry.key.as_str().into()),
         rule,
@@ -61,7 +63,7 @@ fn pool(build: &mut Build<'_>, entry: &Entry, view: View<'_>, defaults: View<'_>
             max_age: upstream.duration("max_age").unwrap_or_default(),
             max_idle: upstream.integer("max_idle").unwrap_or_default(),
         },
-        health: health_config(view.view("health").or(defaults.view("health"))),
+        health: health_config(health),
         conduct: conduct::conduct(view, defaults),
         drain: drain(view.view("drain").or(defaults.view("drain"))),
         concurrency: view.view("limits").integer("concurrency"),
@@ -222,6 +224,23 @@ pub(crate) fn check_kind(view: View<'_>) -> &str {
         None if looks_at(&["path", "status", "body_contains"]) => "http",
         None if looks_at(&["grpc_service"]) => "grpc",
         None => "tcp",
+    }
+}
+
+/// What a check of another kind would look at.
+fn idle_health_keys(build: &mut Build<'_>, view: View<'_>) {
+    let (keys, why): (&[&str], _) = match check_kind(view) {
+        "http" => (&["grpc_service"], "the check is of kind `http`"),
+        "grpc" => (&["path", "status", "body_contains"], "the check is of kind `grpc`"),
+        _ => (
+            &["path", "status", "body_contains", "grpc_service"],
+            "the check only connects, `kind = \"tcp\"`",
+        ),
+    };
+    for key in keys {
+        if let Some(node) = view.own(key) {
+            build.say(node.span, say::idle_key(key, why));
+        }
     }
 }
 
