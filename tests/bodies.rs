@@ -302,7 +302,7 @@ async fn interim_answers_pass_in_order() {
         let response = client.get("/").await;
         assert_eq!(response.text(), "ok", "cut at {cut}");
         let starts: Vec<&str> = response.interim.iter().map(|head| &*head.start).collect();
-        assert_eq!(starts, ["HTTP/1.1 103 Early Hints", "HTTP/1.1 102 "], "cut at {cut}");
+        assert_eq!(starts, ["HTTP/1.1 103 Early Hints", "HTTP/1.1 102 Processing"], "cut at {cut}");
         assert_eq!(response.interim[0].field("link").as_deref(), Some("</a.css>"));
         assert_eq!(response.interim[0].field("x-hop"), None);
     }
