@@ -5,13 +5,15 @@
 pub const MASK: &str = "***";
 
 /// In the name of a secret, wherever.
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 13] = [
     "token",
     "secret",
     "passw",
     "passphrase",
     "credential",
     "authorization",
+    "authentication",
+    "session",
     "apikey",
     "webhook",
     "bearer",
@@ -19,7 +21,10 @@ const PARTS: [&str; 11] = [
     "signature",
 ];
 /// The same where they are a word of their own: they are part of harmless ones.
-const WORDS: [&str; 8] = ["auth", "pwd", "pass", "pat", "jwt", "dsn", "hmac", "keys"];
+const WORDS: [&str; 15] = [
+    "auth", "pwd", "pw", "pass", "pat", "jwt", "dsn", "hmac", "keys", "sid", "otp", "pin", "sig",
+    "code", "verify",
+];
 /// Headers that carry credentials and are not found by the lists above.
 const HEADERS: [&str; 2] = ["cookie", "set-cookie"];
 
@@ -67,10 +72,32 @@ mod tests {
 
     #[test]
     fn names_of_secrets_are_known_by_their_words() {
-        for name in ["token", "key", "API_KEY", "x-api-key", "DB_PASSWORD", "webhook", "auth"] {
+        for name in [
+            "token",
+            "key",
+            "API_KEY",
+            "x-api-key",
+            "DB_PASSWORD",
+            "webhook",
+            "auth",
+            "PHPSESSIONID",
+            "x-sid",
+            "sig",
+            "X-Origin-Verify",
+        ] {
             assert!(is_secret_name(name), "{name}");
         }
-        for name in ["author", "path", "compass", "keep_alive", "bind", "cookie", "keyed"] {
+        for name in [
+            "author",
+            "path",
+            "compass",
+            "keep_alive",
+            "bind",
+            "cookie",
+            "keyed",
+            "decode",
+            "shipping",
+        ] {
             assert!(!is_secret_name(name), "{name}");
         }
         assert!(is_secret_header("Set-Cookie"));

@@ -249,7 +249,13 @@ fn a_boot_is_reckoned_to_full_weight() {
 
 #[test]
 fn no_form_of_our_own_address_is_a_backend() {
-    for address in ["127.0.0.1:1", "[::ffff:127.0.0.1]:1", "localhost:1"] {
+    for (address, why) in [
+        ("127.0.0.1:1", "of this door"),
+        ("[::ffff:127.0.0.1]:1", "of this door"),
+        ("localhost:1", "of this door"),
+        ("0.0.0.0:1", "nobody can be reached"),
+        ("[::ffff:0.0.0.0]:1", "nobody can be reached"),
+    ] {
         let text = format!(
             "schema = 1\n[listeners.web]\nbind = \"127.0.0.1:1\"\n[pools.app]\n\
              backends = [{{ address = \"{address}\" }}]\n[[routes]]\nname = \"all\"\n\
@@ -257,7 +263,7 @@ fn no_form_of_our_own_address_is_a_backend() {
         );
         let problems = parse("a.toml", &text).problems;
         let text = super::render_text(&problems);
-        assert!(text.contains("of this door"), "{address}: {text}");
+        assert!(text.contains(why), "{address}: {text}");
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn listen(text: &str) -> Result<SocketAddr, Message> {
 pub(crate) fn backend(text: &str) -> Result<Address, Message> {
     let wrong = |why: &str, remedy: Option<String>| Err(say::address(text, why, remedy));
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return match (address.port(), address.ip().is_unspecified()) {
+        return match (address.port(), address.ip().to_canonical().is_unspecified()) {
             (0, _) => wrong("nobody listens on port 0", None),
             (_, true) => wrong("nobody can be reached at that address", None),
             _ => Ok(Address::Socket(address)),
