@@ -106,6 +106,7 @@ impl Door {
             in_flight: seat.in_flight,
             max_concurrency: None,
             is_ejected: false,
+            is_launched: true,
         });
         let members: Vec<MemberLook> = members.collect();
         let in_flight = members.iter().map(|member| u64::from(member.in_flight)).sum();

@@ -159,7 +159,24 @@ impl Controller {
         for id in gone {
             self.ended(look, &id, InstanceState::Terminated, turn);
         }
+        self.dismiss(look, list, turn);
         self.settle(asked, turn);
+    }
+
+    /// Members that nobody has launched: known from a door before this one, whose scaler has given
+    /// them back after that door had told of them.
+    fn dismiss(&self, look: &Look, list: &[Instance], turn: &mut Draft) {
+        let pool = look.fleet.pools.iter().find(|pool| pool.pool == self.settings.pool);
+        let is_nobodys = |member: &&MemberLook| {
+            member.is_launched
+                && !self.book.held.contains_key(&member.id)
+                && !list.iter().any(|one| one.state.is_live() && one.id == member.id)
+        };
+        if self.book.is_reconciled {
+            for member in pool.iter().flat_map(|pool| &pool.members).filter(is_nobodys) {
+                self.order(turn, Order::Remove { id: member.id.clone() });
+            }
+        }
     }
 
     fn is_ours(&self, instance: &Instance) -> bool {

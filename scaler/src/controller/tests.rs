@@ -215,6 +215,7 @@ fn member(name: &str, stage: Stage, in_flight: u32) -> MemberLook {
         in_flight,
         max_concurrency: None,
         is_ejected: false,
+        is_launched: true,
     }
 }
 

@@ -57,6 +57,8 @@ pub struct MemberLook {
     pub max_concurrency: Option<u32>,
     /// Taken out by what it answered, not by its checks.
     pub is_ejected: bool,
+    /// A provider launched it.
+    pub is_launched: bool,
 }
 
 /// One change of who takes traffic.

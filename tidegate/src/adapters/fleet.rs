@@ -133,6 +133,7 @@ fn member(member: &Member) -> MemberLook {
         in_flight: member.in_flight(),
         max_concurrency: member.backend.max_concurrency,
         is_ejected: member.is_ejected || member.breaker != Phase::Closed,
+        is_launched: member.backend.origin == Origin::Cloud,
     }
 }
 

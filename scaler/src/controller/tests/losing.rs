@@ -97,6 +97,18 @@ fn one_that_a_later_list_shows_again_is_taken_over_and_an_older_list_is_not_beli
 }
 
 #[test]
+fn members_that_nobody_has_launched_are_sent_away() {
+    let operators = MemberLook { is_launched: false, ..member("mine", Stage::Serving, 0) };
+    let mut rig = Rig::new(settings(), Past::default());
+    rig.members = vec![member("i-gone", Stage::Serving, 0), operators];
+    assert_eq!(orders(&rig.turn()), [], "nobody has said what there is");
+    rig.listed(vec![ended("i-gone", &mark(1))]);
+    let out = rig.turn();
+    let remove = Order::Remove { id: id("i-gone") };
+    assert!(orders(&out).contains(&remove) && orders(&out).len() == 1, "{out:?}");
+}
+
+#[test]
 fn one_that_ends_while_it_drains_is_gone_as_was_wanted() {
     let mut rig = Rig::serving(&[3, 3]);
     rig.demand = 10.0;
