@@ -62,6 +62,9 @@ pub(crate) fn admit<'v>(
     if let Err(reason) = normalise(exchange, listener) {
         return refuse(exchange, reason);
     }
+    if exchange.head.has_via && is_loop(exchange, &config.site) {
+        return Admission::Refuse(Outcome::Loop);
+    }
     find_client(exchange, listener, peer);
     if !is_allowed(exchange.client, &listener.allow, &listener.deny) {
         return Admission::Refuse(Outcome::Forbidden);
@@ -109,6 +112,22 @@ pub(crate) fn admit<'v>(
 fn refuse<'v>(exchange: &mut Exchange, reason: Reason) -> Admission<'v> {
     exchange.record.reason = Some(reason);
     Admission::Refuse(Outcome::BadRequest)
+}
+
+/// Doors of one site that may stand behind each other.
+const MOST_PASSES: usize = 3;
+
+/// Whether the request has passed doors of this site so often that it goes in a circle: a backend is
+/// our own address by another name (RFC 9110 §7.6.3).
+#[cold]
+fn is_loop(exchange: &Exchange, site: &str) -> bool {
+    let elements = exchange.values(Known::Via).flat_map(|line| line.split(|&byte| byte == b','));
+    let is_ours = |element: &&[u8]| {
+        let mut words =
+            element.split(|byte| matches!(byte, b' ' | b'\t')).filter(|w| !w.is_empty());
+        words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(site.as_bytes()))
+    };
+    elements.filter(is_ours).take(MOST_PASSES).count() == MOST_PASSES
 }
 
 fn find_route(view: &View, exchange: &Exchange, listener: &ListenerConfig) -> Option<usize> {

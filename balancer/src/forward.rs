@@ -95,12 +95,13 @@ impl Forwarding<'_> {
         match known {
             Known::Host | Known::XRequestId => true,
             Known::MaxForwards => exchange.head.method == Method::Options,
-            // Also where only `Forwarded` is written: it would go on without the peer.
+            // Both, also where one is written: the other would go on without the peer, and could
+            // name somebody else.
             Known::XForwardedFor => !is_trusted || self.listener.forwarded != ForwardedStyle::Off,
             Known::XForwardedProto | Known::XForwardedHost => {
                 !is_trusted || self.writes_x_forwarded()
             }
-            Known::Forwarded => !is_trusted || self.writes_forwarded(),
+            Known::Forwarded => !is_trusted || self.listener.forwarded != ForwardedStyle::Off,
             Known::XForwardedPort | Known::XForwardedOther | Known::XRealIp => !is_trusted,
             Known::Traceparent | Known::Tracestate => exchange.trace().is_none(),
             // RFC 9110 §10.1.1: HTTP/1.0 knows none, and nobody waits for the answer to it.
@@ -158,7 +159,12 @@ impl Forwarding<'_> {
     /// RFC 7239 §4; a host with a port stands in quotes (§6).
     fn write_forwarded(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         out.extend_from_slice(b"forwarded: ");
-        if exchange.is_trusted && !write_list(exchange, Known::Forwarded, out) {
+        // What the door goes by, and nothing that others could read differently.
+        let goes_by_it = || {
+            exchange.field(Known::XForwardedFor).is_none()
+                && forwarded::is_readable(exchange.values(Known::Forwarded))
+        };
+        if exchange.is_trusted && !(goes_by_it() && write_list(exchange, Known::Forwarded, out)) {
             self.write_older(exchange, out);
         }
         write_for(self.peer, out);
@@ -180,7 +186,7 @@ impl Forwarding<'_> {
         }
     }
 
-    /// Whom a proxy has named by `X-Forwarded-For` alone, for those that read `Forwarded`.
+    /// Whom a proxy has named by `X-Forwarded-For`, for those that read `Forwarded`.
     #[cold]
     fn write_older(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         if exchange.client == self.peer {
@@ -304,10 +310,10 @@ fn write_max_forwards(exchange: &Exchange, out: &mut Vec<u8>) {
     }
 }
 
-/// All values of a list field, each followed by `, `; whether there are any.
+/// All values of a list field but empty ones, each followed by `, `; whether there are any.
 fn write_list(exchange: &Exchange, known: Known, out: &mut Vec<u8>) -> bool {
     let before = out.len();
-    for value in exchange.values(known) {
+    for value in exchange.values(known).filter(|value| !value.is_empty()) {
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }

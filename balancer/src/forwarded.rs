@@ -25,7 +25,7 @@ pub(crate) fn named<'a>(
 ) -> Option<Named> {
     let mut named = None;
     for line in lines {
-        if !parts(line, b',').all(|element| read(element).is_some()) {
+        if !is_readable(std::iter::once(line)) {
             named = None;
             continue;
         }
@@ -37,6 +37,11 @@ pub(crate) fn named<'a>(
         }
     }
     named
+}
+
+/// Whether each of these lines is what the RFC says (§4).
+pub(crate) fn is_readable<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> bool {
+    lines.all(|line| parts(line, b',').all(|element| read(element).is_some()))
 }
 
 /// Who is named by `for` in an element, if anybody; `None` if it is no element.

@@ -29,6 +29,8 @@ pub enum Outcome {
     HeadTooLarge,
     /// 505: not HTTP/1.0 or 1.1.
     VersionRefused,
+    /// 508: it has been here too often; a backend leads back to us.
+    Loop,
     /// 503: `maintenance` is on.
     Maintenance,
     /// 503: the listener's `max_connections` (or per address) is reached.
@@ -83,7 +85,7 @@ pub enum Ending {
 
 impl Outcome {
     /// All of them, in the order of the discriminants.
-    pub const ALL: [Outcome; 31] = [
+    pub const ALL: [Outcome; 32] = [
         Outcome::Ok,
         Outcome::Answered,
         Outcome::BadRequest,
@@ -96,6 +98,7 @@ impl Outcome {
         Outcome::ExpectationFailed,
         Outcome::HeadTooLarge,
         Outcome::VersionRefused,
+        Outcome::Loop,
         Outcome::Maintenance,
         Outcome::TooManyConnections,
         Outcome::NoHealthyBackend,
@@ -153,6 +156,7 @@ impl Outcome {
             Outcome::ExpectationFailed => "expectation_failed",
             Outcome::HeadTooLarge => "head_too_large",
             Outcome::VersionRefused => "version_refused",
+            Outcome::Loop => "loop",
             Outcome::Maintenance => "maintenance",
             Outcome::TooManyConnections => "too_many_connections",
             Outcome::NoHealthyBackend => "no_healthy_backend",

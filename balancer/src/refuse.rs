@@ -28,6 +28,7 @@ impl Outcome {
             Outcome::ConnectTimeout | Outcome::AttemptTimeout => 504,
             Outcome::FirstByteTimeout | Outcome::TotalTimeout | Outcome::StreamIdle => 504,
             Outcome::VersionRefused => 505,
+            Outcome::Loop => 508,
             Outcome::Ok | Outcome::Answered | Outcome::ClientGone => 500,
         }
     }

@@ -20,6 +20,8 @@ pub(super) struct Facts {
     /// There is an expectation other than `100-continue`.
     pub(super) expects_other: bool,
     pub(super) te_trailers: bool,
+    /// Other proxies have passed it on.
+    pub(super) has_via: bool,
     /// Connection says `upgrade`.
     upgrade: bool,
     /// The last Upgrade line, and how many there were.
@@ -60,6 +62,7 @@ impl Facts {
             expect_continue: false,
             expects_other: false,
             te_trailers: false,
+            has_via: false,
             upgrade: false,
             protocol: None,
             protocols: 0,
@@ -103,6 +106,7 @@ impl Facts {
                 self.expect_continue |= is_continue;
                 self.expects_other |= !is_continue;
             }
+            (Known::Via, Side::Request) => self.has_via = true,
             (Known::Te, Side::Request) => {
                 let mut options = options(value);
                 self.te_trailers |= options.any(|option| option.eq_ignore_ascii_case(b"trailers"));

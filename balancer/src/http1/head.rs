@@ -162,6 +162,8 @@ pub struct RequestHead {
     pub upgrade: Option<Span>,
     /// Whether the client takes trailers (`TE: trailers`).
     pub te_trailers: bool,
+    /// Whether other proxies have passed it on (`Via`).
+    pub has_via: bool,
     /// Bytes of the head, with the empty line and what came before the request line.
     pub len: u32,
 }

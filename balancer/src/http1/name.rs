@@ -13,6 +13,7 @@ pub enum Known {
     Other,
     // The order makes `is_plain` and `is_hop` comparisons: first those that say something about
     // the message itself, of which the last concern the connection only, then others of these.
+    Via,
     ContentLength,
     Expect,
     Host,
@@ -75,13 +76,12 @@ pub enum Known {
     Trailer,
     UserAgent,
     Vary,
-    Via,
     WwwAuthenticate,
     XForwardedFor,
     XForwardedHost,
     XForwardedPort,
     XForwardedProto,
-    /// Any other `X-Forwarded-*`, which backends may believe as they do those above.
+    /// `X-Forwarded` and any other `X-Forwarded-*`, which backends may believe as they do those above.
     XForwardedOther,
     XRealIp,
     XRequestId,
@@ -136,16 +136,17 @@ impl Known {
     /// Whether the field says nothing about how its message or the connection is to be handled.
     #[inline]
     pub(super) fn is_plain(self) -> bool {
-        !(Known::ContentLength..=Known::Upgrade).contains(&self)
+        !(Known::Via..=Known::Upgrade).contains(&self)
     }
 }
 
-/// Whether an unknown name begins with `x-forwarded-`, in any case. Most end here at the first byte.
+/// Whether an unknown name is `x-forwarded` or begins with `x-forwarded-`, in any case. Most end here at the first byte.
 #[inline]
 pub(super) fn is_x_forwarded(name: &[u8]) -> bool {
     matches!(name, [b'x' | b'X', ..])
-        && name.len() > 12
-        && name[..12].eq_ignore_ascii_case(b"x-forwarded-")
+        && name.len() >= 11
+        && name[..11].eq_ignore_ascii_case(b"x-forwarded")
+        && matches!(name.get(11), None | Some(b'-'))
 }
 
 /// The only entry that a name which begins with `block` can be.

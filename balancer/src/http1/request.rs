@@ -196,6 +196,7 @@ fn conclude(bytes: &[u8], facts: &Facts, head: &mut RequestHead) -> Result<(), M
     let is_http11 = head.version == Version::Http11;
     head.host = facts.host;
     head.te_trailers = facts.te_trailers;
+    head.has_via = facts.has_via;
     match (head.host, head.authority) {
         (None, _) if is_http11 => return Err(Malformed::HostMissing),
         (Some(host), Some(authority)) => same_host(bytes, host, authority, head)?,

@@ -135,10 +135,10 @@ fn what_can_be_read_in_two_ways_is_refused() {
 fn trailers_are_written_anew_without_those_that_only_a_head_may_have() {
     let trailers = "X-Sum:1 2\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: a\r\n\
         Connection: x\r\nTE: x\r\nSet-Cookie: a\r\nX-Forwarded-For: b\r\nX_Forwarded_For: b\r\n\
-        X-Forwarded-Ssl: on\r\nx_forwarded-prefix: /\r\nX-Forwarded: y\r\n\
+        X-Forwarded-Ssl: on\r\nx_forwarded-prefix: /\r\nX-Forwarded: y\r\nX-Forwardedness: y\r\n\
         Authorization: x\r\nETag:  \"x\" \r\nEmpty:\r\n";
     let (_, kept) = good(&format!("0\r\n{trailers}\r\n"));
-    assert_eq!(kept, "X-Sum: 1 2\r\nX-Forwarded: y\r\nETag: \"x\"\r\nEmpty: \r\n");
+    assert_eq!(kept, "X-Sum: 1 2\r\nX-Forwardedness: y\r\nETag: \"x\"\r\nEmpty: \r\n");
 }
 
 #[test]
