@@ -132,7 +132,7 @@ async fn whom_x_forwarded_for_names_is_in_forwarded_too() {
             (older, "for=8.8.8.8;proto=https, "),
             ("X-Forwarded-For: 2001:db8::8", "for=\"[2001:db8::8]\";proto=http, "),
             ("X-Forwarded-For: 8.8.8.8\r\nX-Forwarded-Proto: a;b", "for=8.8.8.8;proto=http, "),
-            ("X-Forwarded-For: 8.8.8.8\r\nForwarded: for=8.8.8.8", "for=8.8.8.8, "),
+            ("X-Forwarded-For: 8.8.8.8\r\nForwarded: for=8.8.8.8", "for=8.8.8.8;proto=http, "),
             ("X-Forwarded-For: unknown", ""),
         ] {
             let request = sent(&mut client, &red, &format!("{lines}\r\n")).await;
@@ -141,6 +141,45 @@ async fn whom_x_forwarded_for_names_is_in_forwarded_too() {
             let all = request.head.all("x-forwarded-for");
             assert!(all.iter().all(|value| value.ends_with(", 127.0.0.1")), "{style}: {all:?}");
             assert_eq!(all.len(), usize::from(style.contains("both")), "{lines}");
+        }
+    }
+}
+
+/// A proxy may add to the one field and pass on what its client wrote into the other.
+#[tokio::test]
+async fn the_backend_reads_of_nobody_whom_the_door_does_not_go_by() {
+    let red = TestBackend::start("red").await;
+    for style in ["x-forwarded", "forwarded", "both"] {
+        let bind = "bind = [\"127.0.0.1:0\"]\n";
+        let trusted = format!("{bind}trusted_proxies = [\"127.0.0.1\"]\nforwarded = \"{style}\"\n");
+        let config = one_pool(&[&red], 1).replace(bind, &trusted);
+        let door = TestDoor::checked(&config, &[&red]).await;
+        let mut client = door.client().await;
+        for (lines, older, newer) in [
+            (
+                "X-Forwarded-For: 8.8.8.8\r\nForwarded: for=6.6.6.6\r\n",
+                "8.8.8.8, ",
+                "for=8.8.8.8;proto=http, ",
+            ),
+            ("Forwarded: for=8.8.8.8\r\nForwarded:\r\n", "8.8.8.8, ", "for=8.8.8.8, "),
+            ("Forwarded: for=8.8.8.8, for=\"6.6.6.6\r\n", "", ""),
+            (
+                "Forwarded: for=6.6.6.6;x=\"\r\nForwarded: for=8.8.8.8\r\n",
+                "8.8.8.8, ",
+                "for=8.8.8.8;proto=http, ",
+            ),
+            ("X-Forwarded: for=6.6.6.6\r\n", "", ""),
+        ] {
+            let request = sent(&mut client, &red, lines).await;
+            let own = (style != "forwarded").then(|| format!("{older}127.0.0.1"));
+            assert_eq!(
+                request.head.all("x-forwarded-for"),
+                Vec::from_iter(own),
+                "{style}: {lines:?}"
+            );
+            let own = (style != "x-forwarded")
+                .then(|| format!("{newer}for=127.0.0.1;proto=http;host=\"x\""));
+            assert_eq!(request.head.all("forwarded"), Vec::from_iter(own), "{style}: {lines:?}");
         }
     }
 }

@@ -268,39 +268,6 @@ async fn a_trusted_proxy_is_believed_and_added_to() {
     }
 }
 
-/// A proxy may add to the one field and pass on what its client wrote into the other.
-#[tokio::test]
-async fn the_backend_reads_of_nobody_whom_the_door_does_not_go_by() {
-    let red = TestBackend::start("red").await;
-    for style in ["x-forwarded", "forwarded", "both"] {
-        let listener = format!("{TRUSTED}\nforwarded = \"{style}\"");
-        let door = TestDoor::checked(&with(&red, 1, &listener, ""), &[&red]).await;
-        let mut client = door.client().await;
-        for (lines, older, newer) in [
-            (
-                "X-Forwarded-For: 8.8.8.8\r\nForwarded: for=6.6.6.6\r\n",
-                "8.8.8.8, ",
-                "for=8.8.8.8;proto=http, ",
-            ),
-            ("Forwarded: for=8.8.8.8\r\nForwarded:\r\n", "8.8.8.8, ", "for=8.8.8.8, "),
-            ("Forwarded: for=8.8.8.8, for=\"6.6.6.6\r\n", "", ""),
-            (
-                "Forwarded: for=6.6.6.6;x=\"\r\nForwarded: for=8.8.8.8\r\n",
-                "8.8.8.8, ",
-                "for=8.8.8.8;proto=http, ",
-            ),
-            ("X-Forwarded: for=6.6.6.6\r\n", "", ""),
-        ] {
-            let request = forwarded(&mut client, &red, lines).await;
-            let own = (style != "forwarded").then(|| format!("{older}127.0.0.1"));
-            assert_eq!(request.field("x-forwarded-for"), own, "{style}: {lines:?}");
-            let own = (style != "x-forwarded")
-                .then(|| format!("{newer}for=127.0.0.1;proto=http;host=\"x\""));
-            assert_eq!(request.field("forwarded"), own, "{style}: {lines:?}");
-        }
-    }
-}
-
 /// A chain of doors is none; what comes back again and again is.
 #[tokio::test]
 async fn a_request_that_goes_in_a_circle_is_ended() {
