@@ -5,8 +5,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 KIT    := --manifest-path tests/bench/kit/Cargo.toml
 RATES  := tiny,log,workers,16k,1m,churn,rate
 
-.PHONY: help build check test demo bench bench-quick gates memory flat reloads hand-overs failover \
-	pressure hostile saturation soak fuzz drills kit
+.PHONY: help build check test demo bench bench-quick gates memory flat reloads hand-overs joining \
+	failover pressure hostile saturation soak fuzz drills kit
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,13 +45,16 @@ flat: build ## ten minutes of load that nobody scrapes: the memory stays as it i
 	tests/bench/flat.py
 
 # Drills want a machine to themselves for minutes, so CI does not run them.
-drills: memory flat reloads hand-overs failover pressure hostile saturation ## what is proved only under load
+drills: memory flat reloads hand-overs joining failover pressure hostile saturation ## what is proved only under load
 
 reloads: ## a hundred reloads and twenty changes of `workers` under load
 	TIDEGATE_DRILL=1 $(CARGO) test --locked --release -p tests --test reload -- --nocapture
 
 hand-overs: ## twenty hand-overs of the program under new connections
 	TIDEGATE_DRILL=1 $(CARGO) test --locked --release -p tests --test hand_over -- --nocapture
+
+joining: ## backends that take 20 s to be ready, and a first one that takes 6 s
+	TIDEGATE_DRILL=1 $(CARGO) test --locked --release -p tests --test membership --test slow_start --test panic --test queue --test thread
 
 failover: ## backends that die, hang, restart and close their connections, under load
 	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test failover -- --include-ignored --nocapture

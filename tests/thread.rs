@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tests::TestDoor;
 use tests::cloud::TestCloud;
 use tests::door::binary;
+use tests::drill::is_drill;
 use tests::load::{Load, Manner};
 
 /// A launch is a process of a debug build, and the machine may be busy.
@@ -79,7 +80,11 @@ fn ask(door: &TestDoor, command: &[&str]) -> String {
 
 #[tokio::test]
 async fn load_is_followed_by_instances_up_and_down() {
-    let thread = Thread(TestDoor::start(&config("127.60.77.0/28", 4)).await);
+    let mut text = config("127.60.77.0/28", 4);
+    if is_drill() {
+        text = text.replace("grace = \"1s\"\n", "grace = \"1s\"\nboot_delay = \"6s\"\n");
+    }
+    let thread = Thread(TestDoor::start(&text).await);
     let door = &thread.0;
     // Nobody is there: the first requests wait until somebody is.
     let load = Load::start_at(door.addr("web"), "/slow?ms=50", 7, Manner::Kept, Duration::ZERO);
