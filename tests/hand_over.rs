@@ -20,6 +20,7 @@ use tests::door::{TestFolder, binary};
 use tests::drill::{is_drill, rounds, tell};
 use tests::load::{Load, Manner, plain_backend};
 use tests::{Answer, CEILING, DeafBackend, End, TestBackend, TestClient, TestDoor, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A door with these listeners in front of these backends.
@@ -147,6 +148,73 @@ async fn streams_live_on_in_the_old_process_until_they_end() {
         assert_eq!(old.exited().await.code(), Some(0));
         new.logged("predecessor_ended").await;
     }
+}
+
+/// The state and the requests in flight of a backend.
+async fn conduct(door: &TestDoor, id: &str) -> (String, u64) {
+    let (_, out, err) = door.ask(&["backends", "--json"]).await;
+    let all = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let one = all.into_iter().find(|one| one["id"] == id).unwrap_or_else(|| panic!("{out}{err}"));
+    (one["state"].as_str().unwrap().to_owned(), one["in_flight"].as_u64().unwrap())
+}
+
+#[tokio::test]
+async fn a_backend_is_drained_when_the_last_request_of_any_process_has_ended() {
+    for workers in [1, 4] {
+        let held = |name: &'static str| Answer::text(name).held();
+        let red = TestBackend::start_with("red", held("red")).await;
+        let blue = TestBackend::start_with("blue", held("blue")).await;
+        let backends = [("red", red.addr()), ("blue", blue.addr())];
+        let mut first = door(workers, &backends).await;
+        let mut clients = Vec::new();
+        for _ in 0..6 {
+            let mut client = first.client().await;
+            client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
+            clients.push(client);
+        }
+        red.received(3).await;
+        blue.received(3).await;
+        // One drain began before, and one begins behind two hand-overs.
+        first.ask(&["drain", "app/blue"]).await;
+        let mut second = first.launch_successor().ready().await;
+        let third = second.launch_successor().ready().await;
+        third.ask(&["drain", "app/red"]).await;
+        for id in ["red", "blue"] {
+            assert_eq!(conduct(&third, id).await, ("draining".into(), 3), "{id}");
+        }
+        red.release();
+        within(CEILING, async { while conduct(&third, "red").await.1 != 2 {} }).await;
+        red.release_all();
+        third.logged("backend_drained pool=app backend=red from=draining to=drained waited_for=3").await;
+        assert_eq!(conduct(&third, "blue").await, ("draining".into(), 3));
+        blue.release_all();
+        third.logged("backend_drained pool=app backend=blue").await;
+        for mut client in clients {
+            assert_eq!(client.read_response().await.status, 200);
+        }
+        first.exited().await;
+        second.exited().await;
+        third.logged("predecessor_ended").await;
+    }
+}
+
+#[tokio::test]
+async fn an_order_to_a_process_that_has_handed_over_is_refused_and_not_lost() {
+    let door = door(1, &[("red", plain_backend())]).await;
+    // Opened before, and nothing was asked on it yet.
+    let mut early =
+        tokio::net::UnixStream::connect(door.folder().join("admin.sock")).await.unwrap();
+    let _successor = door.launch_successor().ready().await;
+    let order =
+        "POST /v1/pools/app/backends/red/drain HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    let mut answer = Vec::new();
+    // It may be closed by then.
+    if early.write_all(order.as_bytes()).await.is_ok() {
+        let _ = within(CEILING, early.read_to_end(&mut answer)).await;
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.is_empty() || answer.contains("hands over to another"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

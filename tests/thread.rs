@@ -140,6 +140,30 @@ async fn instances_serve_on_while_the_door_hands_over_and_its_successor_looks_af
 }
 
 #[tokio::test]
+async fn no_instance_is_given_back_while_an_older_process_has_requests_there() {
+    let text = config("127.60.80.0/28", 3).replace("ceiling", "floor = 3\nceiling")
+        + "[admin]\nunix = \"admin.sock\"\n";
+    let thread = Thread(TestDoor::start(&text).await);
+    thread.0.logged_in(PATIENCE, "instance_serves", 3).await;
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut client = thread.0.client().await;
+        client.ceiling = PATIENCE;
+        client.send("GET /slow?ms=8000 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        clients.push(client);
+    }
+    // The next one needs nobody.
+    thread.0.configure(&text.replace("floor = 3", "floor = 0"));
+    let successor = Thread(thread.0.launch_successor().ready().await);
+    successor.0.logged_in(PATIENCE, "scale_in_decided", 1).await;
+    for mut client in clients {
+        assert_eq!(client.read_response().await.status, 200);
+    }
+    successor.0.logged_in(PATIENCE, "instance_gone", 3).await;
+    assert!(!successor.0.output().contains("drain_cut_short"), "{}", successor.0.output());
+}
+
+#[tokio::test]
 async fn the_thread_ends_with_one_message_and_with_figures_in_the_cloud() {
     let cloud = TestCloud::start();
     let topic = cloud.topic("people").await;

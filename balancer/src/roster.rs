@@ -42,6 +42,7 @@ use crate::snapshot::{Slot, Snapshot};
 
 mod breakers;
 mod conduct;
+mod elsewhere;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod fresh;
@@ -58,6 +59,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use elsewhere::UnderWay;
 pub use hand_over::{Changed, Known, Settings, Switch};
 pub use judge::EJECTIONS_TOTAL;
 use judge::{Counted, Event};
@@ -109,6 +111,8 @@ pub struct Member {
     pulse: Arc<Pulse>,
     /// Slots at addresses that it had before, while their last requests end.
     finishing: Vec<Arc<Slot>>,
+    /// Requests and streams that older processes have there.
+    elsewhere: (u32, u32),
     /// Which of its beginnings its checks are about.
     epoch: u64,
 }
@@ -288,14 +292,16 @@ impl Roster {
 }
 
 impl Member {
-    /// Requests in flight, also at addresses that it had before.
+    /// Requests in flight, also at addresses that it had before, and of older processes.
     pub fn in_flight(&self) -> u32 {
-        self.slot.iter().chain(&self.finishing).map(|slot| slot.in_flight()).sum()
+        let slots = self.slot.iter().chain(&self.finishing);
+        slots.map(|slot| slot.in_flight()).sum::<u32>().saturating_add(self.elsewhere.0)
     }
 
-    /// Streams open, also at addresses that it had before.
+    /// Streams open, also at addresses that it had before, and of older processes.
     pub fn streams(&self) -> u32 {
-        self.slot.iter().chain(&self.finishing).map(|slot| slot.streams()).sum()
+        let slots = self.slot.iter().chain(&self.finishing);
+        slots.map(|slot| slot.streams()).sum::<u32>().saturating_add(self.elsewhere.1)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use balancer::config::{DoorConfig, PoolConfig, RouteConfig};
@@ -27,7 +27,7 @@ use crate::admin::view::{
     ListenerView, MaintenanceView, PoolView, RouteView, StatusView,
 };
 use crate::admin::{Addresses, ReloadError, Reloading, Source, UpgradeError, Upgrading};
-use crate::app::{self, Running};
+use crate::app::{self, Exit, Running};
 use crate::hand_over::Line;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
@@ -46,7 +46,7 @@ pub struct DoorSource {
     telemetry: Arc<Telemetry>,
     running: watch::Receiver<Arc<Running>>,
     orders: mpsc::Sender<app::Order>,
-    is_stopping: Arc<AtomicBool>,
+    exit: Arc<Exit>,
     /// Where operators and scrapers find us.
     desks: Addresses,
     started: Instant,
@@ -59,11 +59,11 @@ impl DoorSource {
         telemetry: Arc<Telemetry>,
         running: watch::Receiver<Arc<Running>>,
         orders: mpsc::Sender<app::Order>,
-        is_stopping: Arc<AtomicBool>,
+        exit: Arc<Exit>,
         desks: Addresses,
     ) -> DoorSource {
         let started = Instant::now();
-        DoorSource { roster, telemetry, running, orders, is_stopping, desks, started }
+        DoorSource { roster, telemetry, running, orders, exit, desks, started }
     }
 
     fn running(&self) -> Arc<Running> {
@@ -219,7 +219,7 @@ impl Source for DoorSource {
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {
-        if self.is_stopping.load(Ordering::Relaxed) {
+        if self.exit.is_stopping.load(Ordering::Relaxed) {
             return Err(vec!["the door was told to stop".to_owned()]);
         }
         Ok(())

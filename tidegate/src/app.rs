@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use balancer::access_log::{AccessLogConfig, LogSource, LogWriter, OpenError};
@@ -37,6 +37,7 @@ use crate::telemetry::events::EventRing;
 use tellers::Tellers;
 
 mod descriptors;
+mod exit;
 mod judging;
 mod origin;
 mod predecessor;
@@ -44,6 +45,7 @@ mod reload;
 mod successor;
 mod tellers;
 
+pub use exit::Exit;
 pub use origin::Origin;
 pub use predecessor::Predecessor;
 pub use successor::Successor;
@@ -139,9 +141,9 @@ pub struct App {
     tellers: Option<Tellers>,
     /// Apart, because they end first: a door that stops sees its own traffic ebb.
     scaling: JoinSet<()>,
-    is_stopping: Arc<AtomicBool>,
-    /// Kept open to the end, which tells it when that is.
-    successor: Option<Line>,
+    exit: Arc<Exit>,
+    /// Tells it of what is under way here.
+    successor: JoinSet<()>,
 }
 
 /// What the configuration asks for beside the door; ready before anything is opened.
@@ -192,8 +194,8 @@ impl App {
             Ok(opened) => {
                 let from = predecessor.as_ref();
                 let known = from.map(|it| it.known(&config.scalers)).unwrap_or_default();
-                let switches = from.map(Predecessor::switches).unwrap_or_default();
-                opened.door.roster().believe(&known, switches);
+                let (switches, under_way) = from.map(Predecessor::at_run_time).unwrap_or_default();
+                opened.door.roster().believe(&known, switches, under_way);
                 scalers.expect(opened.door.roster());
                 let has_queue = opened.has_queue;
                 let mut app = App::around(opened, prepared, log, origin, events, &known);
@@ -233,7 +235,7 @@ impl App {
         telemetry.install();
         telemetry.set_access_log(log.as_ref().map(|log| Arc::clone(log.writer.drops())));
 
-        let is_stopping = Arc::new(AtomicBool::new(false));
+        let exit = Arc::new(Exit::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&telemetry).run());
         let monitor = watch_backends(door.roster(), snapshot.config.seed, known, &mut tasks);
@@ -245,7 +247,7 @@ impl App {
             Arc::clone(&telemetry),
             running.subscribe(),
             give_order,
-            Arc::clone(&is_stopping),
+            Arc::clone(&exit),
             bound.addresses(),
         ));
         if let Some(tellers) = &mut tellers {
@@ -265,8 +267,8 @@ impl App {
             tasks,
             tellers,
             scaling: JoinSet::new(),
-            is_stopping,
-            successor: None,
+            exit,
+            successor: JoinSet::new(),
         }
     }
 
@@ -307,7 +309,7 @@ impl App {
     /// end, and then ends everything. When `hurry` becomes true, or after the limit, what is still
     /// running is cut.
     pub async fn stop(mut self, mut hurry: watch::Receiver<bool>) {
-        self.is_stopping.store(true, Ordering::Relaxed);
+        self.exit.is_stopping.store(true, Ordering::Relaxed);
         self.take_no_orders();
         self.scaling.shutdown().await;
         self.door.advance(Stage::Departing);
@@ -315,12 +317,6 @@ impl App {
         self.door.turn_away().await;
         self.door.advance(Stage::Draining);
         let limit = self.drain.limit;
-        self.finish(limit, hurry).await;
-    }
-
-    /// Lets running requests end after a hand-over, and then ends everything, as [`App::stop`].
-    pub async fn follow(self, hurry: watch::Receiver<bool>) {
-        let limit = self.drain.hand_over;
         self.finish(limit, hurry).await;
     }
 

@@ -10,7 +10,7 @@
 //!                             ◄─────────────────  Go
 //!  accepts
 //!  Open ──────────────────────────────────────►  stops accepting
-//!                             ◄─────────────────  Left
+//!                             ◄─────────────────  Left, and again as requests end there
 //! ```
 //!
 //! Until `Open` the predecessor has changed nothing: a successor that fails or falls silent costs
@@ -25,7 +25,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use balancer::roster::{Changed, Known, Settings};
+use balancer::roster::{Changed, Known, Settings, UnderWay};
 use balancer::sockets::{PER_MESSAGE, Part, pass, receive};
 use bytes::Bytes;
 use policies::backend::{Address, Backend, BackendId, BackendKey, Origin, PoolName};
@@ -75,6 +75,9 @@ pub struct State {
     /// else that has a default is not said by older programs.
     #[serde(default)]
     pub switches: Vec<(Option<String>, bool)>,
+    /// What it, and those before it, have under way at backends.
+    #[serde(default)]
+    pub under_way: Vec<UnderWayState>,
 }
 
 /// The sockets of one address.
@@ -148,9 +151,24 @@ pub struct Open {
     pub has_unix: bool,
 }
 
-/// The predecessor accepts no longer.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Left {}
+/// The predecessor accepts no longer. It says this again whenever it has become otherwise, until it
+/// ends.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Left {
+    /// What it, and those before it, still have under way at backends.
+    #[serde(default)]
+    pub under_way: Vec<UnderWayState>,
+}
+
+/// What is under way at one address of a backend.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnderWayState {
+    pool: String,
+    id: String,
+    address: SocketAddr,
+    in_flight: u32,
+    streams: u32,
+}
 
 /// A connection between two doors.
 #[derive(Debug)]
@@ -237,11 +255,6 @@ impl Line {
         })
         .await
     }
-
-    /// Returns when the other side has gone, or says something that nobody asked for.
-    pub async fn ended(&mut self) {
-        let _ = self.stream.read(&mut [0]).await;
-    }
 }
 
 async fn within<T>(limit: Duration, what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -327,6 +340,22 @@ impl From<BackendState> for Known {
             changed: state.changed.map(|(from, to)| Changed { from: from.into(), to: to.into() }),
             held: state.is_held_open.map(held),
         }
+    }
+}
+
+impl From<UnderWay> for UnderWayState {
+    fn from(at: UnderWay) -> UnderWayState {
+        let UnderWay { key, address, in_flight, streams } = at;
+        let (pool, id) = (key.pool.to_string(), key.backend.to_string());
+        UnderWayState { pool, id, address, in_flight, streams }
+    }
+}
+
+impl From<UnderWayState> for UnderWay {
+    fn from(state: UnderWayState) -> UnderWay {
+        let UnderWayState { pool, id, address, in_flight, streams } = state;
+        let key = BackendKey { pool: PoolName(pool.into()), backend: BackendId(id.into()) };
+        UnderWay { key, address, in_flight, streams }
     }
 }
 

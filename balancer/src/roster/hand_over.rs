@@ -17,7 +17,7 @@ use policies::health::Verdict;
 use policies::membership::{Change, Stage};
 
 use super::state::State;
-use super::{Member, Roster};
+use super::{Member, Roster, UnderWay};
 use crate::config::DoorConfig;
 
 /// What was known of one backend.
@@ -90,10 +90,11 @@ impl Roster {
         self.lock().switches.iter().map(|(route, is_on)| (route.clone(), *is_on)).collect()
     }
 
-    /// Believes what a predecessor knew, and keeps what was changed in it at run time. To be called
+    /// Believes what a predecessor knew and has `under_way`, and keeps what was changed in it at run time. To be called
     /// before the door serves, and before its backends are checked.
-    pub fn believe(&self, known: &[Known], switches: Vec<Switch>) {
+    pub fn believe(&self, known: &[Known], switches: Vec<Switch>, under_way: Vec<UnderWay>) {
         let mut state = self.lock();
+        state.elsewhere = under_way;
         state.believe(known);
         state.switches.extend(switches);
         state.take_up();
@@ -206,7 +207,7 @@ mod tests {
     fn check(first: &Roster, backends: &[(&str, &str)], expected: &[&str]) {
         let backends: Vec<_> = backends.iter().map(|(id, at)| backend(id, at)).collect();
         let second = Roster::new(Arc::new(door(&[("app", &backends)])));
-        second.believe(&first.known(), Vec::new());
+        second.believe(&first.known(), Vec::new(), first.under_way());
         let snapshot = second.snapshot();
         let eligible = snapshot.pools[0].eligible.iter().map(|slot| slot.key.backend.0.to_string());
         assert_eq!(eligible.collect::<Vec<_>>(), expected);
@@ -247,7 +248,7 @@ mod tests {
     /// A successor of `first` with these backends in its file.
     fn successor(first: &Roster, backends: &[Backend]) -> Roster {
         let second = Roster::new(Arc::new(door(&[("app", backends)])));
-        second.believe(&first.known(), first.switches());
+        second.believe(&first.known(), first.switches(), first.under_way());
         second
     }
 

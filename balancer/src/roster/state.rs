@@ -18,6 +18,7 @@ use policies::panic::Panic;
 use policies::route::RouteTable;
 
 use super::conduct::Takes;
+use super::elsewhere::UnderWay;
 use super::fresh::Order;
 use super::gates::Gates;
 use super::news::{Drain, News};
@@ -57,6 +58,8 @@ pub(super) struct State {
     pub(super) switches: BTreeMap<Option<Arc<str>>, bool>,
     /// News that no comparison of members finds.
     pub(super) unsaid: Vec<News>,
+    /// What older processes have under way.
+    pub(super) elsewhere: Vec<UnderWay>,
 }
 
 impl State {
@@ -78,6 +81,7 @@ impl State {
             told: Membership::default(),
             drains: BTreeMap::new(),
             unsaid: Vec::new(),
+            elsewhere: Vec::new(),
             switches: BTreeMap::new(),
             written,
             config,
@@ -230,6 +234,7 @@ impl State {
             is_breaker_held: standing.conduct.breaker.is_held(),
             pulse: Arc::clone(&standing.conduct.pulse),
             finishing: self.slots.finishing(key).cloned().collect(),
+            elsewhere: self.elsewhere(key, standing),
             epoch: standing.epoch,
         })
     }
@@ -317,7 +322,8 @@ impl State {
 
     /// Its slots are closed already, so it stays so.
     fn has_finished(&self, key: &BackendKey, standing: &Standing) -> bool {
-        standing.slot.iter().chain(self.slots.finishing(key)).all(|slot| slot.is_idle())
+        let mut slots = standing.slot.iter().chain(self.slots.finishing(key));
+        slots.all(|slot| slot.is_idle()) && self.elsewhere(key, standing) == (0, 0)
     }
 
     /// Changes that this program itself concluded, which the membership takes.

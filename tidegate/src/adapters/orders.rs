@@ -4,6 +4,7 @@
 //! itself refuses is told with what there is.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering;
 
 use balancer::config::PoolConfig;
 use balancer::roster::{self, Member};
@@ -24,6 +25,9 @@ const MAX_NAMES: usize = 20;
 
 impl DoorSource {
     pub(super) fn carry_out(&self, order: Order, actor: String) -> Result<Done, Refusal> {
+        if self.exit.takes_no_orders.load(Ordering::Relaxed) {
+            return Err(Refusal::handing_over());
+        }
         let author = roster::Order { actor, reason: order.reason };
         let (key, changes, status) = match (order.target, order.deed) {
             (Target::Route(route), Deed::Maintain { is_on }) => {

@@ -146,7 +146,7 @@ pub enum Done {
 /// An order that is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// 400, 404, 409 or 422.
+    /// 400, 404, 409, 422 or 503.
     pub status: StatusCode,
     /// What was found and what is allowed.
     pub detail: String,
@@ -161,6 +161,12 @@ impl Refusal {
     /// 409: not in the state that it is in.
     pub fn conflict(detail: String) -> Refusal {
         Refusal { status: StatusCode::CONFLICT, detail }
+    }
+
+    /// 503: it would be lost with this process.
+    pub fn handing_over() -> Refusal {
+        let detail = "this process hands over to another; ask again on a new connection".to_owned();
+        Refusal { status: StatusCode::SERVICE_UNAVAILABLE, detail }
     }
 
     /// 422: a value that is not allowed.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use balancer::Stage;
 use balancer::config::DoorConfig;
-use balancer::roster::{Known, Switch};
+use balancer::roster::{Known, Roster, Switch, UnderWay};
 use balancer::sockets::{Part, Sockets};
 use policies::backend::{BackendKey, Origin, PoolName};
 use policies::health::Verdict;
@@ -28,6 +28,8 @@ use crate::hand_over::{
 const FIRST_WORD: Duration = Duration::from_secs(60);
 /// Backends that it did not have are waited for until their first check has ended, or so long.
 const FIRST_VERDICTS: Duration = Duration::from_secs(5);
+/// Longer than any door takes to end.
+const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// They are looked at so often.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -100,10 +102,11 @@ impl Predecessor {
         known.filter(is_looked_after).collect()
     }
 
-    /// Maintenance that an operator began or ended.
-    pub(super) fn switches(&self) -> Vec<Switch> {
+    /// Maintenance that an operator began or ended, and what it has under way.
+    pub(super) fn at_run_time(&self) -> (Vec<Switch>, Vec<UnderWay>) {
         let switches = self.state.switches.iter();
-        switches.map(|(route, is_on)| (route.as_deref().map(Arc::from), *is_on)).collect()
+        let switches = switches.map(|(route, is_on)| (route.as_deref().map(Arc::from), *is_on));
+        (switches.collect(), self.state.under_way.iter().cloned().map(UnderWay::from).collect())
     }
 
     pub(super) fn sockets(&self) -> &Sockets {
@@ -138,15 +141,24 @@ impl App {
             line.say(&Open { unwanted, has_unix }).await?;
             line.hear::<Left>(PROMPT).await
         };
-        if let Err(error) = left.await {
+        match left.await {
+            Ok(left) => hear(self.roster(), left),
             // Nobody may be there any more; if somebody is, both accept, and no client notices.
-            tracing::warn!(%error, predecessor = state.pid, "the door before did not say that it left");
+            Err(error) => tracing::warn!(
+                %error,
+                predecessor = state.pid,
+                "the door before did not say that it left"
+            ),
         }
         self.door.widen();
         tracing::info!(predecessor = state.pid, backends = known.len(), "taken_over");
         let predecessor = state.pid;
+        let roster = Arc::clone(self.roster());
         self.tasks.spawn(async move {
-            line.ended().await;
+            while let Ok(left) = line.hear::<Left>(LIFE).await {
+                hear(&roster, left);
+            }
+            roster.hear_of_elsewhere(Vec::new());
             tracing::info!(predecessor, "predecessor_ended");
         });
         Ok(())
@@ -179,6 +191,11 @@ impl App {
             tracing::warn!("some backends are not checked yet; they take requests once they pass");
         }
     }
+}
+
+/// What it still has to do is a reason to keep its backends.
+fn hear(roster: &Roster, left: Left) {
+    roster.hear_of_elsewhere(left.under_way.into_iter().map(UnderWay::from).collect());
 }
 
 fn broken(error: std::io::Error) -> StartError {

@@ -6,15 +6,19 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use balancer::roster::Known;
+use balancer::roster::{Known, Roster};
 
-use super::App;
-use crate::hand_over::{Go, Hello, Left, Line, Open, PROMPT, Ready, State};
+use tokio::sync::watch;
+
+use super::{App, Exit, too_long};
+use crate::hand_over::{Go, Hello, Left, Line, Open, PROMPT, Ready, State, UnderWayState};
 
 /// For all that a successor does before it is ready.
 const PREPARE: Duration = Duration::from_secs(60);
+/// How often a successor hears of what is under way here.
+const REPORT: Duration = Duration::from_millis(200);
 
 /// A process that accepts from our queues.
 #[derive(Debug)]
@@ -47,6 +51,7 @@ impl App {
             backends: known.into_iter().map(Into::into).collect(),
             sticky_keys: self.random_keys(),
             switches: switches.iter().map(|(route, is_on)| (word(route), *is_on)).collect(),
+            under_way: under_way(self.roster()),
         };
         line.say(&state).await?;
         let mut descriptors = sockets.descriptors();
@@ -54,11 +59,13 @@ impl App {
         line.pass(&descriptors).await?;
         line.hear::<Ready>(PREPARE).await?;
         // It knows nothing of what was ordered since, and nobody would tell it.
+        let pause = Pause::of(&self.exit);
         if ordered(&self.roster().known()) != before || self.roster().switches() != switches {
             return Err(io::Error::other("an operator changed something meanwhile; repeat it"));
         }
         line.say(&Go {}).await?;
         let open: Open = line.hear(PROMPT).await?;
+        pause.stays();
         Ok(Successor { hello, line, open })
     }
 
@@ -66,16 +73,35 @@ impl App {
     /// [`App::follow`].
     pub async fn leave(&mut self, successor: Successor) {
         let Successor { hello, mut line, open } = successor;
-        self.is_stopping.store(true, Ordering::Relaxed);
+        self.exit.is_stopping.store(true, Ordering::Relaxed);
         self.take_no_orders();
         // Two that decide would each take what ebbs here for a crowd that leaves.
         self.scaling.shutdown().await;
         self.door.leave(&open.unwanted).await;
         self.admin.leave(open.has_unix);
         // If it has gone by now, it was in charge and is the service manager's to start again.
-        let _ = line.say(&Left {}).await;
-        self.successor = Some(line);
+        let left = Left { under_way: under_way(self.roster()) };
+        let _ = line.say(&left).await;
+        self.successor.spawn(report(line, left, Arc::clone(self.roster())));
         tracing::info!(successor = hello.pid, version = hello.version, "handed_over");
+    }
+
+    /// Lets running requests end after a hand-over, and then ends everything, as [`App::stop`]. The
+    /// successor hears of older processes through us, so theirs end first too.
+    pub async fn follow(self, hurry: watch::Receiver<bool>) {
+        let (begun, limit) = (Instant::now(), self.drain.hand_over);
+        let roster = Arc::clone(self.roster());
+        let others = async {
+            while roster.is_busy_elsewhere() {
+                tokio::time::sleep(REPORT).await;
+            }
+        };
+        let mut hurried = hurry.clone();
+        tokio::select! {
+            () = others => {}
+            () = too_long(limit, &mut hurried) => {}
+        }
+        self.finish(limit.saturating_sub(begun.elapsed()), hurry).await;
     }
 
     /// Keys that are written nowhere.
@@ -86,5 +112,48 @@ impl App {
             Some((route.route.name.to_string(), sticky.key.to_vec()))
         });
         random.collect()
+    }
+}
+
+/// Says what is still under way here, so that nobody ends a backend under it. The line stays open to
+/// the end, which tells the successor when that is.
+async fn report(mut line: Line, mut said: Left, roster: Arc<Roster>) {
+    loop {
+        tokio::time::sleep(REPORT).await;
+        let left = Left { under_way: under_way(&roster) };
+        if left == said {
+            continue;
+        }
+        if line.say(&left).await.is_err() {
+            return;
+        }
+        said = left;
+    }
+}
+
+fn under_way(roster: &Roster) -> Vec<UnderWayState> {
+    roster.under_way().into_iter().map(Into::into).collect()
+}
+
+/// Operators' orders are refused for as long as it is there: they would be lost with this process.
+struct Pause<'a>(Option<&'a Exit>);
+
+impl Pause<'_> {
+    fn of(exit: &Exit) -> Pause<'_> {
+        exit.takes_no_orders.store(true, Ordering::Relaxed);
+        Pause(Some(exit))
+    }
+
+    /// There is a successor to take them.
+    fn stays(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        if let Some(exit) = self.0 {
+            exit.takes_no_orders.store(false, Ordering::Relaxed);
+        }
     }
 }
