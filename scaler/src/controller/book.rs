@@ -85,8 +85,8 @@ pub(super) struct Book {
     pub buried: BTreeMap<BackendId, Duration>,
     /// Offers that failed, and when.
     pub banned: BTreeMap<Arc<str>, Duration>,
-    /// An offer was tried again although it had failed lately: when, and how often without one that
-    /// came to serve.
+    /// When offers were last tried again although all had failed lately, and how many such rounds
+    /// there were without a success.
     pub dared: Option<(Duration, u32)>,
     /// Boots that failed in a row, by offer.
     failed_boots: BTreeMap<Arc<str>, u32>,
@@ -262,9 +262,23 @@ impl Book {
         }
     }
 
+    /// Whether it was not refused, but does not boot.
+    pub(super) fn has_bad_boots(&self, offer: &str) -> bool {
+        self.failed_boots.get(offer).is_some_and(|failed| *failed >= BAD_BOOTS)
+    }
+
+    /// Instances of an offer were granted, so there is capacity. Those of one that does not boot
+    /// are granted as well, and tell nothing.
+    pub(super) fn launch_succeeded(&mut self, offer: &str) {
+        if !self.has_bad_boots(offer) {
+            self.banned.remove(offer);
+            self.dared = None;
+        }
+    }
+
     /// An instance of an offer serves, so it is not the offer.
     pub(super) fn boot_succeeded(&mut self, offer: &Arc<str>) {
-        self.dared = self.dared.map(|(at, _)| (at, 0));
+        self.dared = None;
         if self.failed_boots.remove(offer).is_some_and(|failed| failed >= BAD_BOOTS) {
             self.banned.remove(offer);
         }

@@ -12,8 +12,8 @@ use crate::controller::{Controller, Draft};
 use crate::look::{Action, Leaving, Look};
 use crate::ports::{LaunchRequest, Mark, Offer, Order};
 
-/// First and longest pause between two tries while everything that can be launched has failed
-/// lately. Each doubles it until one comes to serve.
+/// First and longest pause between two rounds of tries while everything that can be launched has
+/// failed lately. Each doubles it until one is granted, or serves where boots had failed.
 const DARE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(240));
 
 impl Controller {
@@ -108,8 +108,8 @@ impl Controller {
         LaunchRequest { mark, count, offer }
     }
 
-    /// The first that has not failed lately. If all have, the one whose failure is longest ago, now
-    /// and then: a cloud that had no capacity a minute ago may have some now.
+    /// The first that has not failed lately. If all have, one whose failure is longest ago, now and
+    /// then: a cloud that had no capacity a minute ago may have some now.
     fn offer(&mut self, now: Duration) -> Option<Offer> {
         let failed = |offer: &&Offer| self.book.banned.get(&offer.name).copied();
         let offers = &self.abilities.offers;
@@ -117,16 +117,30 @@ impl Controller {
             return Some(fresh.clone());
         }
         let mut times = 0;
-        if let Some((dared, so_often)) = self.book.dared {
+        if let Some((began, so_often)) = self.book.dared {
             let doubled = 2u32.saturating_pow(so_often.saturating_sub(1).min(16));
-            if now.saturating_sub(dared) < DARE.0.saturating_mul(doubled).min(DARE.1) {
-                return None;
+            if now.saturating_sub(began) < DARE.0.saturating_mul(doubled).min(DARE.1) {
+                return self.rest_of_round(began, now);
             }
             times = so_often;
         }
-        let oldest = offers.iter().min_by_key(failed).cloned();
+        let oldest = offers.iter().min_by_key(failed).cloned()?;
         self.book.dared = Some((now, times.saturating_add(1)));
-        oldest
+        self.book.banned.insert(Arc::clone(&oldest.name), now);
+        Some(oldest)
+    }
+
+    /// What one zone does not have another may, so the others have their turn as well. Not those
+    /// that do not boot: each try of one is paid.
+    fn rest_of_round(&mut self, began: Duration, now: Duration) -> Option<Offer> {
+        let book = &self.book;
+        let failed = |offer: &&Offer| book.banned.get(&offer.name).copied();
+        let is_left = |offer: &&Offer| {
+            failed(offer).is_some_and(|at| at < began) && !book.has_bad_boots(&offer.name)
+        };
+        let next = self.abilities.offers.iter().filter(is_left).min_by_key(failed).cloned()?;
+        self.book.banned.insert(Arc::clone(&next.name), now);
+        Some(next)
     }
 
     fn calls(&self) -> usize {

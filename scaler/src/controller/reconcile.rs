@@ -76,6 +76,7 @@ impl Controller {
             turn.events.push(failed(&launch, failure));
             return;
         }
+        self.book.launch_succeeded(&launch.request.offer.name);
         let ids = live.iter().map(|instance| instance.id.clone()).collect();
         let count = launch.request.count;
         turn.events.push(Event::LaunchAnswered { token, ids, count });
@@ -261,9 +262,10 @@ impl Controller {
             if !has_all && !has_lapsed {
                 continue;
             }
-            let count = launch.request.count;
+            let (count, offer) = (launch.request.count, Arc::clone(&launch.request.offer.name));
             self.book.launches.remove(&token);
             if has_all {
+                self.book.launch_succeeded(&offer);
                 let ids = self.book.held.iter().filter(|(_, held)| held.token == Some(token));
                 let ids = ids.map(|(id, _)| id.clone()).collect();
                 turn.events.push(Event::LaunchAnswered { token, ids, count });

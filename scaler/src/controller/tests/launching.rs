@@ -81,6 +81,46 @@ fn a_definite_failure_is_not_repeated_and_the_next_offer_is_tried() {
     assert_eq!(launches(&rig.turns(14)).len(), 1, "tried again now and then");
 }
 
+/// So many turns in which the cloud has nothing of anything; what was tried in them, and when.
+fn without_capacity(rig: &mut Rig, turns: u64) -> Vec<(u64, String)> {
+    let mut tried = Vec::new();
+    for second in 1..=turns {
+        for request in launches(&rig.turn()) {
+            tried.push((second, request.offer.name.to_string()));
+            rig.answered(&request, Err(failure(FailureKind::NoCapacity)));
+        }
+    }
+    tried
+}
+
+#[test]
+fn while_nothing_is_to_be_had_every_offer_is_tried_in_rounds_that_become_rarer() {
+    let mut rig = Rig::ready();
+    rig.demand = 40.0;
+    let tried = without_capacity(&mut rig, 120);
+    let tried: Vec<(u64, &str)> = tried.iter().map(|(at, offer)| (*at, &**offer)).collect();
+    let rounds = [(18, "b"), (19, "a"), (48, "b"), (49, "a"), (108, "b"), (109, "a")];
+    assert_eq!(tried[..3], [(1, "a"), (2, "b"), (3, "a")], "at once, and the oldest again");
+    assert_eq!(tried[3..], rounds);
+}
+
+#[test]
+fn a_launch_that_is_answered_ends_the_pauses_before_anybody_serves() {
+    let mut rig = Rig::ready();
+    rig.demand = 40.0;
+    without_capacity(&mut rig, 300);
+    let request = (0..240).find_map(|_| launches(&rig.turn()).pop()).expect("tried now and then");
+    let names = ["i-1", "i-2", "i-3", "i-4"];
+    rig.answered(&request, Ok(names.map(|name| instance(name, &request.mark)).to_vec()));
+    assert!(launches(&rig.turn()).is_empty(), "all that is needed boots");
+    rig.demand = 60.0;
+    let more = launches(&rig.turn());
+    assert_eq!(
+        more.iter().map(|one| (&*one.offer.name, one.count)).collect::<Vec<_>>(),
+        [(&*request.offer.name, 2)]
+    );
+}
+
 #[test]
 fn a_quota_stops_growth_and_takes_nobody_away() {
     let mut rig = Rig::serving(&[5, 5]);
