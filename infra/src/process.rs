@@ -127,6 +127,11 @@ impl Provider for ProcessProvider {
         self.abilities.clone()
     }
 
+    /// Nothing is launched without the lock of the folder, which the first answer has taken.
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
     async fn launch(&self, request: &LaunchRequest) -> Result<Vec<Instance>, ProviderError> {
         let request = Box::new(request.clone());
         self.ask("launch", |reply| Ask::Launch(request, reply)).await

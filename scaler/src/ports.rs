@@ -43,6 +43,13 @@ pub trait Provider: Send + Sync {
     /// configuration; does not touch the network.
     fn abilities(&self) -> Abilities;
 
+    /// Whether its first answer means that no call of an earlier life can take effect any more:
+    /// it holds what such a call would need. Otherwise a new journal makes the scaler wait for as
+    /// long as a call may take.
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
     /// Asks for instances and returns once the request is *accepted*, not once they run:
     /// [`Provider::list`] shows when they do.
     ///

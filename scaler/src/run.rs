@@ -160,7 +160,8 @@ impl Life {
         let (past, decision, identity) = {
             let known = lock(&journal);
             let installation = Arc::clone(known.installation());
-            let past = known.ledger().past(now.wall, is_new);
+            let may_be_late = is_new && !plan.provider.is_exclusive();
+            let past = known.ledger().past(now.wall, may_be_late);
             (past, known.ledger().next_decision(), Identity { installation, epoch: 1 })
         };
         let abilities = plan.provider.abilities();

@@ -22,6 +22,8 @@ const CEILING: Duration = Duration::from_secs(20);
 #[derive(Default)]
 struct TestProvider {
     hangs: AtomicBool,
+    /// No earlier life of it is left, and an answer may take an hour.
+    is_exclusive: bool,
     launched: Mutex<Vec<(LaunchRequest, Instance)>>,
     calls: AtomicU32,
 }
@@ -35,10 +37,17 @@ impl Provider for TestProvider {
             max_batch: 10,
             token_life: None,
             visible_within: Duration::ZERO,
-            answer_within: Duration::from_millis(200),
+            answer_within: match self.is_exclusive {
+                true => Duration::from_secs(3600),
+                false => Duration::from_millis(200),
+            },
             quota: None,
             billing_step: None,
         }
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.is_exclusive
     }
 
     async fn launch(&self, request: &LaunchRequest) -> Result<Vec<Instance>, ProviderError> {
@@ -176,6 +185,12 @@ async fn what_is_decided_is_launched_and_admitted() {
         tokio::task::yield_now().await;
     }
     assert!(admitted(&rig.fleet) >= 4);
+}
+
+#[tokio::test]
+async fn a_new_journal_waits_for_no_call_of_a_life_that_cannot_have_left_one() {
+    let mut rig = start(TestProvider { is_exclusive: true, ..TestProvider::default() });
+    rig.until(|standing| standing.census.booting == 4).await;
 }
 
 #[tokio::test]
