@@ -44,6 +44,8 @@ pub struct Counted {
 pub struct Learned {
     /// Seconds, below the knee.
     unsaturated: Option<f64>,
+    /// How much of a whole mean that is: little after the first measurement, 1 after a while.
+    known: f64,
 }
 
 impl Learned {
@@ -57,8 +59,12 @@ impl Learned {
         let Some(measured) = measured.filter(|_| !is_saturated) else {
             return self.unsaturated.or(measured);
         };
-        let before = self.unsaturated.unwrap_or(measured);
-        self.unsaturated = Some(before + weight(gap, PACE) * (measured - before));
+        // What ends first is what is short: the first measurements weigh as much as later ones and
+        // no more, or demand would be taken for too little for as long as they last.
+        let (before, weight) = (self.unsaturated.unwrap_or(measured), weight(gap, PACE));
+        self.known += weight * (1.0 - self.known);
+        let share = if self.known > 0.0 { weight / self.known } else { 1.0 };
+        self.unsaturated = Some(before + share * (measured - before));
         self.unsaturated
     }
 }
@@ -150,7 +156,7 @@ mod tests {
     #[test]
     fn those_who_wait_add_a_rate_while_they_wait() {
         let waiting = Counted { waiting: 500.0, ..second(200.0, 100.0, 100) };
-        let mut learned = Learned { unsaturated: Some(0.1) };
+        let mut learned = Learned { unsaturated: Some(0.1), known: 1.0 };
         check(&mut learned, &waiting, (200.0 + 50.0) * 0.1);
     }
 
@@ -165,13 +171,25 @@ mod tests {
         for tick_ms in [50, 200, 1_000, 14_000] {
             let tick = Duration::from_millis(tick_ms);
             let mut learned = Learned::default();
-            learned.service_seconds(&second(100.0, 10.0, 100), tick);
             let ticks = 14_000 / tick_ms;
+            for _ in 0..20 * ticks {
+                learned.service_seconds(&second(100.0, 10.0, 100), tick);
+            }
             let slower = second(100.0, 20.0, 200);
             let seconds = (0..ticks).filter_map(|_| learned.service_seconds(&slower, tick)).last();
             let seconds = seconds.unwrap();
             assert!((seconds - 0.15).abs() < 1e-6, "half of it after 14 s: {seconds}, {tick:?}");
         }
+    }
+
+    #[test]
+    fn the_first_measurement_is_one_of_many() {
+        let mut learned = Learned::default();
+        let tick = Duration::from_millis(200);
+        learned.service_seconds(&second(100.0, 10.0, 1), tick);
+        let after = |_| learned.service_seconds(&second(100.0, 10.0, 200), tick);
+        let seconds = (0..10).filter_map(after).last().unwrap();
+        assert!(seconds > 0.18, "ten of eleven took 200 ms: {seconds}");
     }
 
     #[test]
