@@ -30,6 +30,9 @@ pub struct PoolLoad {
     pub arrivals: u64,
     /// Of those, not taken: no healthy backend, or all full.
     pub refused: u64,
+    /// Of the refused, those that have arrived at another pool of their waterfall since: over all
+    /// pools together they are one request each.
+    pub moved_on: u64,
     /// Requests that ended in the span, whenever they arrived.
     pub finished: u64,
     /// Of the finished ones, from first to last byte together without the time in the queue, in
@@ -74,6 +77,7 @@ impl LoadMeter {
                 over,
                 arrivals: sum.arrived.saturating_sub(last.arrived),
                 refused: sum.refused.saturating_sub(last.refused),
+                moved_on: sum.moved_on.saturating_sub(last.moved_on),
                 finished: sum.finished.saturating_sub(last.finished),
                 service_us: sum.service_us.saturating_sub(last.service_us),
                 in_flight: sum.in_flight(),

@@ -179,7 +179,7 @@ impl Passage<'_> {
             return;
         }
         if let Some(before) = before {
-            self.view.sheet.refused(before);
+            self.view.sheet.moved_on(before);
         }
         self.view.sheet.arrived(pool.0);
     }

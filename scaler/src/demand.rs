@@ -19,6 +19,8 @@ pub struct DoorLoad {
     pub arrivals: u64,
     /// Of those, not taken.
     pub refused: u64,
+    /// Of the refused, those that another pool was asked for instead, where they arrived again.
+    pub moved_on: u64,
     /// Further tries of ours, not in `arrivals`.
     pub retries: u64,
     /// At a backend, at the end of the span.
@@ -42,6 +44,9 @@ pub struct Demand {
     pub arrivals_rps: f64,
     /// Of those, not taken.
     pub refused_rps: f64,
+    /// Of the refused, those that another pool was asked for instead: where pools are added up, one
+    /// request is one.
+    pub moved_on_rps: f64,
     /// Tries per second that were not the first.
     pub retries_rps: f64,
     /// At a backend now.
@@ -70,6 +75,7 @@ impl Demand {
             demand.doors += 1;
             demand.arrivals_rps += rate(load.arrivals, load.over);
             demand.refused_rps += rate(load.refused, load.over);
+            demand.moved_on_rps += rate(load.moved_on, load.over);
             demand.retries_rps += rate(load.retries, load.over);
             demand.in_flight = demand.in_flight.saturating_add(load.in_flight);
             demand.waiting = demand.waiting.saturating_add(load.waiting);
@@ -111,6 +117,7 @@ mod tests {
             over: Duration::from_secs(1),
             arrivals: 100,
             refused: 20,
+            moved_on: 0,
             retries: 0,
             in_flight: 3,
             waiting: 0,

@@ -261,6 +261,7 @@ fn door_load(load: &PoolLoad, stream_weight: f64) -> DoorLoad {
         over: load.over,
         arrivals: load.arrivals,
         refused: load.refused,
+        moved_on: load.moved_on,
         // Arrivals are those of clients already.
         retries: 0,
         waiting: load.queued,

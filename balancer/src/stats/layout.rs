@@ -28,8 +28,9 @@ pub(super) mod pool {
     pub(in crate::stats) const UNQUEUED: usize = 7;
     pub(in crate::stats) const STREAMS_OPENED: usize = 8;
     pub(in crate::stats) const STREAMS_CLOSED: usize = 9;
+    pub(in crate::stats) const MOVED_ON: usize = 10;
     /// As many as there are reasons.
-    pub(in crate::stats) const SHED: usize = 10;
+    pub(in crate::stats) const SHED: usize = 11;
     /// A histogram.
     pub(in crate::stats) const WAITS: usize = SHED + super::Shed::ALL.len();
     pub(in crate::stats) const CELLS: usize = WAITS + super::HISTOGRAM;

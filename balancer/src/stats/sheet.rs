@@ -77,7 +77,7 @@ impl Sheet {
         histogram::record(self.slice(self.layout.duration(f.route), HISTOGRAM), f.total_us);
         let Some(pool) = f.pool else { return };
         if f.is_refusal() {
-            return self.refused(pool);
+            return self.add(self.layout.pool(pool) + pool::REFUSED, 1);
         }
         let at = self.layout.pool(pool);
         self.add(at + pool::FINISHED, 1);
@@ -99,7 +99,7 @@ impl Sheet {
         self.add(self.layout.listener(listener) + listener::CLOSED, 1);
     }
 
-    /// A request wants a backend of `pool`: demand. Exactly one of [`Sheet::refused`] and
+    /// A request wants a backend of `pool`: demand. Exactly one of [`Sheet::moved_on`] and
     /// [`Sheet::finished`] with this pool must follow.
     pub fn arrived(&self, pool: u16) {
         self.add(self.layout.pool(pool) + pool::ARRIVED, 1);
@@ -111,10 +111,11 @@ impl Sheet {
         cells.first().map_or(0, |cell| cell.load(Ordering::Relaxed))
     }
 
-    /// `pool` could not take a request that had arrived, and it moves on to the next pool of its
-    /// waterfall. Where it moves no further, [`Sheet::finished`] counts the refusal itself.
-    pub fn refused(&self, pool: u16) {
-        self.add(self.layout.pool(pool) + pool::REFUSED, 1);
+    /// `pool` could not take a request that had arrived, and it moves on to another pool of its
+    /// waterfall, where it arrives anew. Where it moves no further, [`Sheet::finished`] counts the
+    /// refusal.
+    pub fn moved_on(&self, pool: u16) {
+        self.add(self.layout.pool(pool) + pool::MOVED_ON, 1);
     }
 
     /// A request that has arrived stands in the queue of `pool` from now on.

@@ -141,12 +141,13 @@ fn a_request_that_no_pool_took_is_refused_demand_and_no_service() {
     let registry = Registry::new();
     registry.register(sheet.clone());
     sheet.arrived(0);
-    sheet.refused(0);
+    sheet.moved_on(0);
     sheet.arrived(1);
     sheet.finished(&finished(0, Some(0), Some(1), 503));
     let totals = registry.totals(Instant::now());
-    for pool in ["app", "spill"] {
+    for (pool, moved_on) in [("app", 1), ("spill", 0)] {
         let pool = &totals.pools[pool];
+        assert_eq!(pool.moved_on, moved_on);
         assert_eq!((pool.arrived, pool.refused, pool.finished, pool.service_us), (1, 1, 0, 0));
         assert_eq!(pool.in_flight(), 0);
     }

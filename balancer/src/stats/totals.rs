@@ -91,7 +91,10 @@ pub struct PoolTotals {
     pub arrived: u64,
     /// Of those, not taken: no healthy backend, or all full.
     pub refused: u64,
-    /// Of those, ended after they were taken.
+    /// Of the refused, those that another pool of their waterfall was asked for: the same request
+    /// has arrived there once more.
+    pub moved_on: u64,
+    /// Of those that arrived, ended after they were taken.
     pub finished: u64,
     /// Of the finished ones, from first to last byte together, without the time in the queue.
     pub service_us: u64,
@@ -186,7 +189,8 @@ impl PoolTotals {
     pub(super) fn merge_cells(&mut self, cells: &[u64]) {
         let get = |place: usize| cells.get(place).copied().unwrap_or_default();
         self.arrived += get(pool::ARRIVED);
-        self.refused += get(pool::REFUSED);
+        self.refused += get(pool::REFUSED) + get(pool::MOVED_ON);
+        self.moved_on += get(pool::MOVED_ON);
         self.finished += get(pool::FINISHED);
         self.service_us += get(pool::SERVICE_US);
         self.retried_ok += get(pool::RETRIED_OK);

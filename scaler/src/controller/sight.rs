@@ -100,7 +100,7 @@ impl Controller {
             (Signal::Requests, Some(seconds)) if seconds > 0.0 => sum.before / seconds,
             (Signal::Requests, _) => 0.0,
         };
-        let is_short = sum.waiting > 0.0 || sum.refused_rps > 0.0;
+        let is_short = sum.waiting > 0.0 || sum.refused_rps > 1e-6;
         Sample { demand: (demand - before).max(0.0), is_short }
     }
 
@@ -120,6 +120,7 @@ impl Controller {
                 sum.add(pool);
             }
         }
+        sum.arrivals_rps = sum.arrivals_rps.max(0.0);
         // While nothing of ours serves, only what was learned tells how long a request takes.
         if self.book.count(|held| held.phase == Phase::Serving) == 0 && sum.before == 0.0 {
             sum.capacity = 0.0;
@@ -134,8 +135,10 @@ impl Sum {
         self.connect_errors_rps += pool.connect_errors_rps;
         let Some(demand) = &pool.demand else { return };
         self.doors = self.doors.max(demand.doors);
-        self.arrivals_rps += demand.arrivals_rps;
-        self.refused_rps += demand.refused_rps;
+        // A request that found a pool full has arrived at the next one as well. Where it waits it
+        // may have done so long before it moves on, so a difference of one pool can be negative.
+        self.arrivals_rps += demand.arrivals_rps - demand.moved_on_rps;
+        self.refused_rps += demand.refused_rps - demand.moved_on_rps;
         self.waiting += demand.waiting as f64;
         self.in_flight += demand.in_flight as f64;
         if let Some(service) = demand.service {

@@ -41,3 +41,23 @@ fn members_of_an_earlier_tier_that_take_no_requests_carry_nothing() {
         check(MemberLook { stage, ..serving.clone() }, 5);
     }
 }
+
+#[test]
+fn a_request_that_moves_on_to_the_next_pool_is_one_request() {
+    let serving = |name: &str| member(name, Stage::Serving, 25);
+    let mut rig = behind([serving("b-1"), serving("b-2")]);
+    // A thousand a second, of whom half found the first pool full: a hundred at once.
+    rig.others[0].demand = Some(Demand {
+        doors: 1,
+        arrivals_rps: 1_000.0,
+        refused_rps: 500.0,
+        moved_on_rps: 500.0,
+        service: Some(Duration::from_millis(100)),
+        ..Demand::default()
+    });
+    rig.demand = 50.0;
+    let out = rig.turn();
+    assert!(launches(&out).is_empty(), "{:?}", out.decision);
+    rig.others[0].demand.as_mut().unwrap().moved_on_rps = 300.0;
+    assert_eq!(launches(&rig.turn())[0].count, 2, "so many were refused, and count");
+}
