@@ -21,7 +21,7 @@ check: ## formatting and lints
 test: ## all tests
 	bash .ci/test
 
-demo: ## real requests through the door, a backend killed and brought back
+demo: ## a match night: a crowd, capacity that follows it, a backend killed and brought back
 	$(CARGO) run --release --locked -p tidegate -- demo
 
 bench: build ## compare with HAProxy and nginx: minutes on a quiet machine with 2 CPUs, as root

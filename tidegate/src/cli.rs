@@ -32,7 +32,7 @@ pub struct Cli {
 pub enum Command {
     /// Open the door and carry traffic until told to stop
     Run(command::run::Args),
-    /// Show the whole product on this machine: backends, load, a failure
+    /// Show the whole product on this machine: a crowd, capacity that follows it, a failure
     Demo(command::demo::Args),
     /// Check a configuration and print every problem
     Check(command::check::Args),

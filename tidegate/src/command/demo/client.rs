@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::text;
-use crate::admin::view::{BackendView, PoolView};
+use crate::admin::view::PoolView;
 
 /// For one question, from connect to the last byte.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -62,14 +62,23 @@ impl Client {
         answer
     }
 
-    /// The backends of all pools, asked of an admin listener.
-    pub(super) async fn backends(&mut self) -> Result<Vec<BackendView>, String> {
-        let request = Request::get("/v1/pools").header(header::HOST, "localhost");
+    /// All pools, asked of an admin listener.
+    pub(super) async fn pools(&mut self) -> Result<Vec<PoolView>, String> {
+        let answer = self.page("/v1/pools").await?;
+        let pools: Pools = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
+        Ok(pools.pools)
+    }
+
+    /// What a scraper gets, asked of an admin listener.
+    pub(super) async fn metrics(&mut self) -> Result<String, String> {
+        let answer = self.page("/metrics").await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    async fn page(&mut self, path: &str) -> Result<Bytes, String> {
+        let request = Request::get(path).header(header::HOST, "localhost");
         let request = request.body(Full::default()).map_err(|error| error.to_string())?;
-        let answer = self.ask(request).await?;
-        let pools: Pools =
-            serde_json::from_slice(answer.body()).map_err(|error| error.to_string())?;
-        Ok(pools.pools.into_iter().flat_map(|pool| pool.backends).collect())
+        Ok(self.ask(request).await?.into_body())
     }
 
     async fn exchange(

@@ -1,11 +1,12 @@
-//! The requests: clients with keep-alive connections, on a thread and a runtime of their own, so
-//! that they and the door do not wait for each other.
+//! The crowd: requests that come when they come, whether or not those before them were answered, on
+//! a thread and a runtime of their own, so that they and the door do not wait for each other.
 //!
 //! A few hundred requests a second, far from what the door can carry: this is to be watched, not a
-//! benchmark. Most are GET; some take their time, so that there is always something in flight.
+//! benchmark. Most keep a backend busy for a while, so that a backend has room for a few only.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,15 +19,20 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::client::{Client, Place};
+use super::night::Night;
 use super::tally::{Request as Counted, Tally};
-use super::{NAMES, text};
+use super::{CLOUD, NAMES, text};
 use crate::command::backend::NAME_FIELD;
 
-/// Connections, and requests under way at most.
-const CLIENTS: u64 = 32;
+/// Between two looks at the clock.
+const TICK: Duration = Duration::from_millis(5);
 
-/// Between two requests of one client: 32 in 80 ms are 400 a second.
-const PACE: Duration = Duration::from_millis(80);
+/// Requests under way at once. More than can wait at the door, so it is reached only if nobody
+/// answers at all.
+const MOST: usize = 1_500;
+
+/// A connection that was not used for so long is closed: before the door does so.
+const IDLE: Duration = Duration::from_secs(20);
 
 /// A form, or a small picture.
 const POST_BYTES: usize = 2 * 1024;
@@ -40,13 +46,14 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Starts all clients.
-    pub(super) fn start(door: SocketAddr, tally: Arc<Tally>) -> Result<Load, String> {
+    /// The evening begins now.
+    pub(super) fn start(door: SocketAddr, night: Night, tally: Arc<Tally>) -> Result<Load, String> {
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| text::cannot_start(&error))?;
         let thread = std::thread::Builder::new().name("load".to_owned());
-        let spawned = thread.spawn(move || runtime.block_on(run(door, tally, stopped)));
+        let crowd = Crowd { door, tally, idle: Mutex::default() };
+        let spawned = thread.spawn(move || runtime.block_on(run(Arc::new(crowd), night, stopped)));
         let thread = spawned.map_err(|error| text::cannot_start(&error))?;
         Ok(Load { stop, thread })
     }
@@ -60,55 +67,82 @@ impl Load {
     }
 }
 
-async fn run(door: SocketAddr, tally: Arc<Tally>, stopped: watch::Receiver<bool>) {
-    let mut clients = JoinSet::new();
-    for number in 0..CLIENTS {
-        clients.spawn(client(number, door, Arc::clone(&tally), stopped.clone()));
-    }
-    while clients.join_next().await.is_some() {}
-}
-
-async fn client(
-    number: u64,
+struct Crowd {
     door: SocketAddr,
     tally: Arc<Tally>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let mut rng = Rng::new(number);
-    let mut client = Client::new(Place::Tcp(door));
-    // Spread, so that they do not all ask at once.
-    let offset = PACE.mul_f64(rng.below(1000) as f64 / 1000.0);
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + offset, PACE);
+    /// Kept-alive connections; the one that was used last is the last.
+    idle: Mutex<VecDeque<(Instant, Client)>>,
+}
+
+async fn run(crowd: Arc<Crowd>, night: Night, mut stopped: watch::Receiver<bool>) {
+    let (began, mut made, mut rng) = (Instant::now(), 0, Rng::new(1));
+    let mut requests = JoinSet::new();
+    let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => return,
+            _ = stopped.wait_for(|stop| *stop) => break,
             _ = ticks.tick() => {}
         }
-        let question = Question::roll(&mut rng);
+        let due = night.due(began.elapsed());
+        for _ in made..due {
+            let question = Question::roll(&mut rng);
+            if requests.len() < MOST {
+                requests.spawn(Arc::clone(&crowd).ask(question));
+            } else {
+                crowd.count(&question, Instant::now(), Err(text::UNASKED.to_owned()));
+            }
+        }
+        made = due;
+        while requests.try_join_next().is_some() {}
+    }
+    while requests.join_next().await.is_some() {}
+}
+
+impl Crowd {
+    async fn ask(self: Arc<Crowd>, question: Question) {
         let began = Instant::now();
-        let outcome = match question.request(door) {
+        let mut client = self.client(began);
+        let outcome = match question.request(self.door) {
             Ok(request) => client.ask(request).await.and_then(|answer| question.judge(&answer)),
             Err(error) => Err(error.to_string()),
         };
+        self.lock().push_back((Instant::now(), client));
+        self.count(&question, began, outcome);
+    }
+
+    fn count(&self, question: &Question, began: Instant, outcome: Result<usize, String>) {
         let is_post = matches!(question, Question::Post);
-        tally.count(Counted { is_post, began, ended: Instant::now(), outcome });
+        self.tally.count(Counted { is_post, began, ended: Instant::now(), outcome });
+    }
+
+    fn client(&self, now: Instant) -> Client {
+        let mut idle = self.lock();
+        while idle.pop_front_if(|(since, _)| now.saturating_duration_since(*since) > IDLE).is_some()
+        {
+        }
+        let kept = idle.pop_back();
+        kept.map_or_else(|| Client::new(Place::Tcp(self.door)), |(_, client)| client)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Instant, Client)>> {
+        // A push is whole or has not happened.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What a client may want.
 enum Question {
-    Name,
     Slow { ms: u64 },
     Large,
     Post,
 }
 
 impl Question {
+    /// A fifth of a second on the average.
     fn roll(rng: &mut Rng) -> Question {
         match rng.below(100) {
-            0..50 => Question::Name,
-            50..80 => Question::Slow { ms: 5 + rng.below(35) },
+            0..80 => Question::Slow { ms: 200 + rng.below(100) },
             80..90 => Question::Large,
             _ => Question::Post,
         }
@@ -116,7 +150,6 @@ impl Question {
 
     fn request(&self, door: SocketAddr) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
         let (method, path, body) = match self {
-            Question::Name => (Method::GET, "/".to_owned(), Bytes::new()),
             Question::Slow { ms } => (Method::GET, format!("/slow?ms={ms}"), Bytes::new()),
             Question::Large => (Method::GET, format!("/bytes?n={LARGE_BYTES}"), Bytes::new()),
             Question::Post => (Method::POST, "/form".to_owned(), vec![b'x'; POST_BYTES].into()),
@@ -125,17 +158,19 @@ impl Question {
         request.header(header::HOST, door.to_string()).body(Full::new(body))
     }
 
-    /// The backend that answered, by its place in [`NAMES`], or what is wrong with the answer.
+    /// The backend that answered, by its place in [`NAMES`] or [`CLOUD`], or what is wrong with the
+    /// answer.
     fn judge(&self, answer: &Response<Bytes>) -> Result<usize, String> {
         if answer.status() != StatusCode::OK {
             return Err(answer.status().to_string());
         }
-        let name = answer.headers().get(NAME_FIELD).map(|name| name.as_bytes());
-        let place = NAMES.iter().position(|known| Some(known.as_bytes()) == name);
+        let name = answer.headers().get(NAME_FIELD).map_or(&b""[..], |name| name.as_bytes());
+        let place = NAMES.iter().position(|known| known.as_bytes() == name);
+        let place = place.or_else(|| name.starts_with(b"p-").then_some(CLOUD));
         let place = place.ok_or(text::UNSIGNED)?;
         let is_whole = match self {
             Question::Large => answer.body().len() == LARGE_BYTES,
-            _ => answer.body().strip_suffix(b"\n") == Some(NAMES[place].as_bytes()),
+            _ => answer.body().strip_suffix(b"\n") == Some(name),
         };
         is_whole.then_some(place).ok_or_else(|| text::WRONG_BODY.to_owned())
     }

@@ -5,9 +5,11 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::night::Moment;
+use super::story::Sight;
 use super::tally::Tally;
 use super::text;
-use crate::admin::view::{BackendState, BackendView};
+use crate::admin::view::BackendState;
 use crate::command::say;
 
 /// Between two pictures on a terminal.
@@ -39,7 +41,7 @@ impl Screen {
     }
 
     /// Shows how it goes, if it is time.
-    pub(super) fn draw(&mut self, seen: &[BackendView]) {
+    pub(super) fn draw(&mut self, at: &Moment, sight: &Sight) {
         let now = Instant::now();
         let every = if self.is_terminal { REDRAW } else { LINE };
         if self.drawn.is_some_and(|drawn| now.saturating_duration_since(drawn) < every) {
@@ -54,10 +56,10 @@ impl Screen {
         if self.is_terminal {
             let erase = self.erase();
             let paint = |state: BackendState, word: &str| self.paint(state, word);
-            self.block = text::block(&live, seen, &paint);
+            self.block = text::block(&live, at, sight, &paint);
             say(&format!("{erase}{}", self.lines()));
         } else {
-            say(&(text::line(&live, seen) + "\n"));
+            say(&(text::line(&live, at, sight) + "\n"));
         }
     }
 

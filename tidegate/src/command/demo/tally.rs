@@ -32,7 +32,7 @@ pub(super) struct Tally {
     state: Mutex<State>,
 }
 
-/// A demo has some ten thousand requests, so all of them are kept.
+/// A demo has some twenty thousand requests, so all of them are kept.
 #[derive(Debug)]
 struct State {
     requests: Vec<Request>,
