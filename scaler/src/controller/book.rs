@@ -63,6 +63,9 @@ pub(super) struct Held {
     pub phase: Phase,
     /// Launched, in steady time. Of an adopted one, as far as its provider knows.
     pub since: Duration,
+    /// From when it must serve within `boot.give_up_after`: its launch, or when this life of ours
+    /// learned of it.
+    pub boots_from: Duration,
     /// When it was last in a list, or became known.
     pub seen: Duration,
     /// From launch to running.
@@ -143,6 +146,7 @@ impl Held {
             offer: None,
             phase: Phase::Booting,
             since,
+            boots_from: since,
             seen: now,
             running: None,
             unhealthy_since: None,
@@ -167,7 +171,8 @@ impl Held {
             is_marked: false,
         };
         let held = Held::new(instance, since, now);
-        Held { offer: Some(known.offer), is_adopted: true, ..held }
+        // However old it is: it may have served until we ended, and our checks begin anew.
+        Held { offer: Some(known.offer), is_adopted: true, boots_from: now, ..held }
     }
 
     pub(super) fn is_running(&self) -> bool {

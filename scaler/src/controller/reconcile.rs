@@ -206,6 +206,7 @@ impl Controller {
         self.hold(instance, (now.saturating_sub(age), now), asked, None);
         if let Some(held) = self.book.held.get_mut(&instance.id) {
             held.is_adopted = true;
+            held.boots_from = now;
         }
         turn.events.push(Event::Adopted { id: instance.id.clone() });
     }
@@ -326,8 +327,9 @@ impl Controller {
         }
         let held = self.book.held.get(id);
         let give_up = self.settings.boot.give_up_after;
-        let is_lame =
-            |held: &Held| held.phase == Phase::Booting && now.saturating_sub(held.since) > give_up;
+        let is_lame = |held: &Held| {
+            held.phase == Phase::Booting && now.saturating_sub(held.boots_from) > give_up
+        };
         if held.is_some_and(is_lame) {
             self.boot_failed(now, id, turn);
         }

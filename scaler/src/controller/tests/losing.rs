@@ -121,3 +121,26 @@ fn one_that_ends_while_it_drains_is_gone_as_was_wanted() {
     rig.demand = 20.0;
     assert_eq!(launches(&rig.turn()).len(), 1, "it is counted once: {out:?}");
 }
+
+#[test]
+fn those_of_the_life_before_get_as_long_as_a_boot_to_be_found_well() {
+    let known = |number: u32| Known {
+        id: id(&format!("i-{number}")),
+        mark: mark(1),
+        offer: "a".into(),
+        age: Duration::from_secs(3600),
+    };
+    let past = Past { live: (0..2).map(known).collect(), ..Past::default() };
+    let mut rig = Rig::new(settings(), past);
+    rig.demand = 20.0;
+    let mut outs = vec![rig.turn()];
+    rig.listed((0..2).map(|number| instance(&format!("i-{number}"), &mark(1))).collect());
+    outs.extend((0..5).map(|_| rig.turn()));
+    // One is well after some checks, the other never.
+    rig.members = vec![member("i-0", Stage::Serving, 3), member("i-1", Stage::Joining, 0)];
+    outs.extend((0..100).map(|_| rig.turn()));
+    let leave = |out: &Turn| out.events.iter().any(|event| matches!(event, Event::Leaves { .. }));
+    assert!(!outs.iter().any(leave), "{:?}", outs.iter().find(|out| leave(out)));
+    let events: Vec<Event> = (0..30).flat_map(|_| rig.turn().events).collect();
+    assert_eq!(events, [Event::Leaves { id: id("i-1"), why: Leaving::BootFailed }]);
+}
