@@ -129,6 +129,13 @@ impl Drop for Rig {
 }
 
 fn start(provider: TestProvider) -> Rig {
+    let name = std::thread::current().name().unwrap_or_default().replace("::", "-");
+    let folder = std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
+    start_in(folder, Arc::new(provider), Arc::default())
+}
+
+/// With a journal that may be there already.
+fn start_in(folder: PathBuf, provider: Arc<TestProvider>, fleet: Arc<TestFleet>) -> Rig {
     let mut policy = ScalingPolicy { ceiling: 20, ..ScalingPolicy::default() };
     policy.target.per_instance = 10.0;
     policy.target.spare = 0.0;
@@ -150,9 +157,6 @@ fn start(provider: TestProvider) -> Rig {
         drain_backlog_within: Duration::from_secs(10),
         victims: vec![Victim::FewestInFlight],
     };
-    let name = std::thread::current().name().unwrap_or_default().replace("::", "-");
-    let folder = std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
-    let (provider, fleet) = (Arc::new(provider), Arc::<TestFleet>::default());
     let scaler = Scaler::new(Plan {
         settings,
         journal: (folder.join("cloud.jsonl"), 7),
@@ -164,6 +168,12 @@ fn start(provider: TestProvider) -> Rig {
 }
 
 impl Rig {
+    /// Its files are closed then.
+    async fn until_ended(&mut self) {
+        let ended = tokio::time::timeout(CEILING, &mut self.task).await;
+        assert!(ended.expect("it ends").is_err_and(|error| error.is_cancelled()));
+    }
+
     async fn until(&mut self, what: impl FnMut(&Standing) -> bool) -> Standing {
         let found = tokio::time::timeout(CEILING, self.board.wait_for(what)).await;
         found.expect("it happens").expect("the loop lives").clone()
@@ -218,6 +228,27 @@ async fn a_panic_is_counted_and_the_loop_begins_anew_with_what_it_knew() {
     let standing = rig.until(|standing| standing.turns > turns + 20).await;
     assert_eq!(standing.census.booting, 4);
     assert_eq!(rig.provider.launched.lock().unwrap().len(), 4, "no second launch");
+}
+
+#[tokio::test]
+async fn whoever_comes_after_a_kill_folds_the_journal_and_decides_the_same() {
+    let mut rig = start(TestProvider::default());
+    let before = rig.until(|standing| standing.census.booting == 4).await;
+    // Nothing that a killed process could not do: no last word is written.
+    rig.task.abort();
+    rig.until_ended().await;
+    let (folder, provider) = (rig.folder.clone(), Arc::clone(&rig.provider));
+    let mut next = start_in(folder, provider, Arc::clone(&rig.fleet));
+    let after = next.until(|standing| standing.decision.as_ref().is_some_and(is_free)).await;
+    assert_eq!(after.census, before.census);
+    let (before, after) = (before.decision.unwrap(), after.decision.unwrap());
+    assert_eq!((after.desired, after.need, &after.terms), (4, before.need, &before.terms));
+    assert_eq!(rig.provider.launched.lock().unwrap().len(), 4, "no second launch");
+}
+
+/// It was decided by the rules, and not put off.
+fn is_free(decision: &Decision) -> bool {
+    decision.holds.is_empty()
 }
 
 #[test]
