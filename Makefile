@@ -6,7 +6,7 @@ KIT    := --manifest-path tests/bench/kit/Cargo.toml
 RATES  := tiny,log,workers,16k,1m,churn,rate
 
 .PHONY: help build check test demo bench bench-quick gates memory flat reloads hand-overs joining \
-	failover pressure hostile saturation soak fuzz drills kit
+	failover pressure hostile saturation match-night soak fuzz drills kit
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,7 +45,7 @@ flat: build ## ten minutes of load that nobody scrapes: the memory stays as it i
 	tests/bench/flat.py
 
 # Drills want a machine to themselves for minutes, so CI does not run them.
-drills: memory flat reloads hand-overs joining failover pressure hostile saturation ## what is proved only under load
+drills: memory flat reloads hand-overs joining failover pressure hostile saturation match-night ## what is proved only under load
 
 reloads: ## a hundred reloads and twenty changes of `workers` under load
 	TIDEGATE_DRILL=1 $(CARGO) test --locked --release -p tests --test reload -- --nocapture
@@ -67,6 +67,9 @@ hostile: ## thousands of clients that mean no good, and 10 GiB each way
 
 saturation: ## a minute without processor time to spare, and no verdict changes
 	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test saturation -- --nocapture
+
+match-night: ## six minutes: ten times the load and back, while instances and the door are killed
+	TIDEGATE_DRILL=1 $(CARGO) test --release --locked -p tests --test match_night -- --test-threads=1 --nocapture
 
 # Half an hour, so it is not one of the drills.
 soak: ## half an hour (TIDEGATE_SOAK_MINUTES) of load while backends die and come
