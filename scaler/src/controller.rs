@@ -153,6 +153,8 @@ pub struct Controller {
     boots: Boots,
     /// Lists asked for from here on show all there is.
     trusted_from: Duration,
+    /// What is counted before says nothing while instances of the life before are there.
+    counted_from: Duration,
     last_turn: Option<Duration>,
     /// In shadow mode, the size that the pool would have by now.
     shadow: u32,
@@ -205,6 +207,10 @@ impl Controller {
             trusted_from: match past.is_new {
                 true => now.steady + abilities.answer_within + abilities.visible_within,
                 false => now.steady,
+            },
+            counted_from: match past.live.is_empty() {
+                true => now.steady,
+                false => now.steady + SETTLING,
             },
             book: Book::restored(past.open, past.live, now),
             boots: past.boots,
@@ -289,6 +295,10 @@ impl Controller {
 /// What was said of those on the way holds for so long, or for two turns; it is said again each
 /// turn.
 const EXPECTED: Duration = Duration::from_secs(5);
+
+/// After a restart everybody who waited for the door comes at once, and nobody serves before it has
+/// passed a check: for so long that is no demand, where there are instances to wait for.
+const SETTLING: Duration = Duration::from_secs(3);
 
 /// Between two lists while something is under way.
 const LIST_BUSY: Duration = Duration::from_secs(1);

@@ -43,6 +43,9 @@ impl Controller {
     pub(super) fn look_at(&mut self, look: &Look, gap: Duration) -> Sight {
         let sum = self.add_up(look);
         let sample = (sum.doors > 0).then(|| self.sample(&sum, gap));
+        let remain = self.book.count(|held| held.is_adopted && !held.is_leaving());
+        let is_settling = remain > 0 && look.now.steady < self.counted_from;
+        let sample = sample.filter(|_| !is_settling);
         let is_outage_suspected = sum.doors > 0
             && self.sight.guard.observe(
                 gap,

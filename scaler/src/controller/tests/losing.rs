@@ -144,3 +144,29 @@ fn those_of_the_life_before_get_as_long_as_a_boot_to_be_found_well() {
     let events: Vec<Event> = (0..30).flat_map(|_| rig.turn().events).collect();
     assert_eq!(events, [Event::Leaves { id: id("i-1"), why: Leaving::BootFailed }]);
 }
+
+#[test]
+fn the_crowd_that_waited_for_a_restart_is_no_demand() {
+    let past = || {
+        let known = |number: u32| Known {
+            id: id(&format!("i-{number}")),
+            mark: mark(1),
+            offer: "a".into(),
+            age: Duration::from_secs(60),
+        };
+        Past { live: (0..2).map(known).collect(), ..Past::default() }
+    };
+    let both = || ["i-0", "i-1"].map(|name| instance(name, &mark(1))).to_vec();
+    let mut rig = Rig::new(settings(), past());
+    (rig.demand, rig.waiting) = (80.0, 60);
+    let mut outs = vec![rig.turn()];
+    rig.listed(both());
+    outs.push(rig.turn());
+    (rig.demand, rig.waiting) = (20.0, 0);
+    rig.members = ["i-0", "i-1"].map(|name| member(name, Stage::Serving, 8)).to_vec();
+    outs.extend((0..5).map(|_| rig.turn()));
+    assert!(outs.iter().all(|out| launches(out).is_empty()), "{outs:?}");
+    assert_eq!(outs[6].decision.desired, 2);
+    rig.demand = 40.0;
+    assert_eq!(launches(&rig.turn())[0].count, 2, "a crowd that comes later is one");
+}
