@@ -185,7 +185,9 @@ async fn a_backend_is_drained_when_the_last_request_of_any_process_has_ended() {
         red.release();
         within(CEILING, async { while conduct(&third, "red").await.1 != 2 {} }).await;
         red.release_all();
-        third.logged("backend_drained pool=app backend=red from=draining to=drained waited_for=3").await;
+        third
+            .logged("backend_drained pool=app backend=red from=draining to=drained waited_for=3")
+            .await;
         assert_eq!(conduct(&third, "blue").await, ("draining".into(), 3));
         blue.release_all();
         third.logged("backend_drained pool=app backend=blue").await;
