@@ -11,7 +11,7 @@ use std::time::Duration;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Span, Timestamp};
 
 /// Longer leads make no sense for an instance and would need more days to be looked at.
@@ -34,6 +34,15 @@ pub struct Window {
     pub lead: Option<Duration>,
     /// Where it is written.
     pub place: Arc<str>,
+}
+
+/// One time that a window is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// Its first moment.
+    pub from: Timestamp,
+    /// The first moment after it.
+    pub to: Timestamp,
 }
 
 /// When a window is open. From its start on, and no longer at its end.
@@ -70,84 +79,98 @@ pub enum When {
 ///
 /// What is wrong with it, in words for whoever wrote it.
 pub fn parse_cron(text: &str) -> Result<Cron, String> {
-    let fields = text.split_whitespace().count();
-    if fields != 5 {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let [_, _, day, _, weekday] = fields[..] else {
+        let found = fields.len();
         return Err(format!(
-            "`{text}` has {fields} fields; write five: minute, hour, day, month, day of the week"
+            "`{text}` has {found} fields; write five: minute, hour, day, month, day of the week"
         ));
-    }
-    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+    };
+    // As Vixie's cron has it, `*/2` too is a star, and a star beside a day leaves the day alone.
+    let is_both = day.starts_with('*') || weekday.starts_with('*');
+    let parser = CronParser::builder();
+    let parser = parser.seconds(Seconds::Disallowed).year(Year::Disallowed).dom_and_dow(is_both);
+    let parser = parser.build();
     parser.parse(text).map_err(|error| format!("`{text}` is no cron expression: {error}"))
 }
 
 impl Window {
     /// Whether it is open at `now`, or will be within `lead`.
     pub fn is_open(&self, now: Timestamp, lead: Duration) -> bool {
-        let lead = lead.min(LONGEST_LEAD);
-        let soon = now.saturating_add(signed(lead)).unwrap_or(Timestamp::MAX);
-        self.latest_start(soon).is_some_and(|start| start > now || self.is_in(start, now))
-            || self.latest_start(now).is_some_and(|start| self.is_in(start, now))
+        let soon = now.saturating_add(signed(lead.min(LONGEST_LEAD))).unwrap_or(Timestamp::MAX);
+        let is_near = |opening: Opening| opening.from > now || now < opening.to;
+        self.latest(soon).is_some_and(is_near) || self.latest(now).is_some_and(is_near)
     }
 
-    /// Its next start after `now`.
-    pub fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
+    /// When it is open: the time that `now` is in, or else the next.
+    pub fn opening(&self, now: Timestamp) -> Option<Opening> {
+        self.latest(now).filter(|opening| now < opening.to).or_else(|| self.next(now))
+    }
+
+    /// The next time that it opens after `now`.
+    pub fn next(&self, now: Timestamp) -> Option<Opening> {
         match &self.when {
-            When::Once { from, .. } => self.at(*from).filter(|start| *start > now),
+            When::Once { from, to } => self.between(*from, *to).filter(|next| next.from > now),
             When::Weekly { .. } => {
                 let today = now.to_zoned(self.zone.clone()).date();
                 let days = (-1i64..=8).filter_map(|days| add_days(today, days));
-                let mut starts = days.filter_map(|day| self.weekly_start(day));
-                starts.find(|start| *start > now)
+                days.filter_map(|day| self.on(day)).find(|next| next.from > now)
             }
-            When::Cron { cron, .. } => {
+            When::Cron { cron, lasts } => {
                 let now = now.to_zoned(self.zone.clone());
-                cron.find_next_occurrence(&now, false).ok().map(|next| next.timestamp())
+                let next = cron.find_next_occurrence(&now, false).ok()?;
+                Opening::lasting(next.timestamp(), *lasts)
             }
         }
     }
 
-    fn is_in(&self, start: Timestamp, now: Timestamp) -> bool {
-        start <= now && self.end_of(start).is_some_and(|end| now < end)
-    }
-
-    /// The last start at or before `at`.
-    fn latest_start(&self, at: Timestamp) -> Option<Timestamp> {
+    /// The last time that it opened at or before `at`.
+    fn latest(&self, at: Timestamp) -> Option<Opening> {
         match &self.when {
-            When::Once { from, .. } => self.at(*from).filter(|start| *start <= at),
+            When::Once { from, to } => self.between(*from, *to).filter(|last| last.from <= at),
             When::Weekly { .. } => {
                 let today = at.to_zoned(self.zone.clone()).date();
-                let days = (0i64..=8).filter_map(|days| add_days(today, -days));
-                let mut starts = days.filter_map(|day| self.weekly_start(day));
-                starts.find(|start| *start <= at)
+                let days = (-1i64..=8).filter_map(|days| add_days(today, -days));
+                days.filter_map(|day| self.on(day)).find(|last| last.from <= at)
             }
-            When::Cron { cron, .. } => {
+            When::Cron { cron, lasts } => {
                 let at = at.to_zoned(self.zone.clone());
-                cron.find_previous_occurrence(&at, true).ok().map(|start| start.timestamp())
+                let last = cron.find_previous_occurrence(&at, true).ok()?;
+                Opening::lasting(last.timestamp(), *lasts)
             }
         }
     }
 
-    fn end_of(&self, start: Timestamp) -> Option<Timestamp> {
-        match &self.when {
-            When::Once { to, .. } => self.at(*to),
-            When::Weekly { from, to, .. } => {
-                let day = start.to_zoned(self.zone.clone()).date();
-                let day = if to > from { day } else { add_days(day, 1)? };
-                self.at(day.to_datetime(*to))
-            }
-            When::Cron { lasts, .. } => start.checked_add(signed(*lasts)).ok(),
-        }
-    }
-
-    fn weekly_start(&self, day: Date) -> Option<Timestamp> {
-        let When::Weekly { days, from, .. } = &self.when else { return None };
+    /// Of a weekly one, if it opens on this day.
+    fn on(&self, day: Date) -> Option<Opening> {
+        let When::Weekly { days, from, to } = &self.when else { return None };
         let weekday = usize::from(day.weekday().to_monday_zero_offset().unsigned_abs());
-        days.get(weekday).copied().unwrap_or(false).then(|| self.at(day.to_datetime(*from)))?
+        if !days.get(weekday).copied().unwrap_or(false) {
+            return None;
+        }
+        let last = if to > from { day } else { add_days(day, 1)? };
+        self.between(day.to_datetime(*from), last.to_datetime(*to))
     }
 
-    /// A time that the clocks skip is as much later as they skip; one that comes twice is the first.
-    fn at(&self, civil: DateTime) -> Option<Timestamp> {
-        self.zone.to_ambiguous_timestamp(civil).compatible().ok()
+    /// Where the clocks change it is open too long rather than too short. A start that they skip is
+    /// when they have skipped it, as for cron, and an end that they skip is as much later; of
+    /// what comes twice, it opens at the first and shuts at the second.
+    fn between(&self, from: DateTime, to: DateTime) -> Option<Opening> {
+        let start = self.zone.to_ambiguous_timestamp(from);
+        let from = match start.offset() {
+            AmbiguousOffset::Gap { .. } => {
+                let before = start.earlier().ok()?;
+                self.zone.following(before).next()?.timestamp()
+            }
+            _ => start.earlier().ok()?,
+        };
+        Some(Opening { from, to: self.zone.to_ambiguous_timestamp(to).later().ok()? })
+    }
+}
+
+impl Opening {
+    fn lasting(from: Timestamp, lasts: Duration) -> Option<Opening> {
+        Some(Opening { from, to: from.checked_add(signed(lasts)).ok()? })
     }
 }
 

@@ -86,10 +86,61 @@ fn the_clocks_move_a_window_with_the_people() {
 }
 
 #[test]
-fn a_start_that_the_clocks_skip_is_not_lost() {
-    // 02:30 does not exist in Berlin on 29 March 2026.
-    let skipped = weekly("Europe/Berlin", "mtwtfss", "02:30", "04:00");
-    check(&skipped, NO_LEAD, &["2026-03-29T01:30:00Z"], &["2026-03-29T00:59:59Z"]);
+fn what_the_clocks_skip_is_not_lost() {
+    // Berlin goes from 02:00 to 03:00 on 29 March 2026, at 01:00 UTC.
+    let check_night = |from, to, open: &[&str], shut: &[&str]| {
+        check(&weekly("Europe/Berlin", "------s", from, to), NO_LEAD, open, shut);
+    };
+    check_night(
+        "02:30",
+        "04:00",
+        &["2026-03-29T01:00:00Z", "2026-03-29T01:59:59Z"],
+        &["2026-03-29T00:59:59Z", "2026-03-29T02:00:00Z"],
+    );
+    check_night(
+        "01:00",
+        "02:30",
+        &["2026-03-29T00:00:00Z", "2026-03-29T01:29:59Z"],
+        &["2026-03-28T23:59:59Z", "2026-03-29T01:30:00Z"],
+    );
+    check_night("02:10", "02:50", &["2026-03-29T01:00:00Z"], &["2026-03-29T01:50:00Z"]);
+    check_night("02:30", "03:10", &["2026-03-29T01:09:59Z"], &["2026-03-29T01:10:00Z"]);
+    let by_cron = cron("Europe/Berlin", "30 2 * * SUN", 60);
+    check(
+        &by_cron,
+        NO_LEAD,
+        &["2026-03-29T01:00:00Z", "2026-03-29T01:59:59Z"],
+        &["2026-03-29T00:59:59Z", "2026-03-29T02:00:00Z"],
+    );
+}
+
+#[test]
+fn what_comes_twice_opens_once_and_shuts_at_the_end() {
+    // Berlin goes back from 03:00 to 02:00 on 25 October 2026, at 01:00 UTC.
+    let check_night = |from, to, open: &[&str], shut: &[&str]| {
+        check(&weekly("Europe/Berlin", "------s", from, to), NO_LEAD, open, shut);
+    };
+    check_night(
+        "02:30",
+        "04:00",
+        &["2026-10-25T00:30:00Z", "2026-10-25T01:15:00Z", "2026-10-25T02:59:59Z"],
+        &["2026-10-25T00:29:59Z", "2026-10-25T03:00:00Z"],
+    );
+    check_night(
+        "01:00",
+        "02:30",
+        &["2026-10-24T23:00:00Z", "2026-10-25T00:45:00Z", "2026-10-25T01:29:59Z"],
+        &["2026-10-25T01:30:00Z"],
+    );
+    let by_cron = cron("Europe/Berlin", "30 2 * * SUN", 30);
+    check(&by_cron, NO_LEAD, &["2026-10-25T00:30:00Z"], &["2026-10-25T01:30:00Z"]);
+}
+
+#[test]
+fn a_time_that_never_comes_opens_never() {
+    let never = cron("UTC", "0 0 31 2 *", 60);
+    let now = "2026-12-01T08:45:00Z".parse().unwrap();
+    assert_eq!(never.opening(now), None);
 }
 
 #[test]
@@ -106,7 +157,10 @@ fn a_window_of_once_is_open_once() {
         &["2026-12-24T08:59:59Z", "2026-12-24T17:00:00Z", "2027-12-24T10:00:00Z"],
     );
     let soon = "2026-12-24T08:00:00Z".parse().unwrap();
-    assert_eq!(sale.next_start(soon), "2026-12-24T09:00:00Z".parse().ok());
+    let opening = sale.opening(soon).unwrap();
+    assert_eq!(opening.from, "2026-12-24T09:00:00Z".parse().unwrap());
+    assert_eq!(sale.opening(opening.from), Some(opening), "which is now");
+    assert_eq!(sale.next(opening.from), None);
 }
 
 #[test]
@@ -120,7 +174,7 @@ fn cron_takes_a_day_of_the_month_or_of_the_week() {
         &["2026-12-02T18:00:00Z", "2026-12-07T19:00:00Z"],
     );
     let noon = "2026-12-02T12:00:00Z".parse().unwrap();
-    assert_eq!(both.next_start(noon), "2026-12-07T18:00:00Z".parse().ok());
+    assert_eq!(both.next(noon).unwrap().from, "2026-12-07T18:00:00Z".parse().unwrap());
 }
 
 #[test]
