@@ -11,72 +11,8 @@ use tests::TestDoor;
 use tests::cloud::TestCloud;
 use tests::door::binary;
 use tests::drill::is_drill;
+use tests::elastic::{Elastic, PATIENCE, ask, config};
 use tests::load::{Load, Manner};
-
-/// A launch is a process of a debug build, and the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A pool of local processes that serves 2 requests at once each, at most so many of them, decided
-/// upon five times a second; so quick to shrink that a test can wait for it.
-fn config(range: &str, ceiling: u32) -> String {
-    let program = binary();
-    let program = program.display();
-    format!(
-        r#"
-schema = 1
-workers = 1
-[site]
-name = "thread"
-state_dir = "state"
-[listeners.web]
-bind = "127.0.0.1:0"
-[[routes]]
-name = "all"
-to = {{ pool = "burst" }}
-[pools.burst]
-kind = "elastic"
-max_concurrency = 2
-queue = {{ time = "30s" }}
-health = {{ kind = "http", path = "/healthz", interval = "200ms", timeout = "5s", healthy_after = 1 }}
-boot = {{ give_up_after = "60s" }}
-[pools.burst.process]
-command = ["{program}", "backend", "--listen", "{{address}}", "--name", "{{id}}"]
-addresses = "{range}"
-port = 8080
-grace = "1s"
-[scalers.burst]
-tick = "200ms"
-ceiling = {ceiling}
-target = {{ per_instance = 2, window = "2s", spare = "0%", burst = {{ window = "1s" }} }}
-down = {{ stable_for = "2s", cooldown = "0s", max_step = "100%" }}
-"#
-    )
-}
-
-/// A door whose instances end with the test, also with one that fails.
-struct Thread(TestDoor);
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        for line in self.0.output().lines().filter(|line| line.contains("instance_started")) {
-            let pid = line.rsplit("pid=").next().and_then(|pid| pid.trim().parse().ok());
-            let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { continue };
-            let command = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
-            let is_ours = std::fs::read(command)
-                .is_ok_and(|text| text.starts_with(binary().as_os_str().as_encoded_bytes()));
-            if is_ours {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        }
-    }
-}
-
-/// What a command says about the file of this door.
-fn ask(door: &TestDoor, command: &[&str]) -> String {
-    let file = door.folder().join("tidegate.toml");
-    let output = Command::new(binary()).args(command).arg(file).current_dir(door.folder()).output();
-    String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
-}
 
 #[tokio::test]
 async fn load_is_followed_by_instances_up_and_down() {
@@ -84,7 +20,7 @@ async fn load_is_followed_by_instances_up_and_down() {
     if is_drill() {
         text = text.replace("grace = \"1s\"\n", "grace = \"1s\"\nboot_delay = \"6s\"\n");
     }
-    let thread = Thread(TestDoor::start(&text).await);
+    let thread = Elastic(TestDoor::start(&text).await);
     let door = &thread.0;
     // Nobody is there: the first requests wait until somebody is.
     let load = Load::start_at(door.addr("web"), "/slow?ms=50", 7, Manner::Kept, Duration::ZERO);
@@ -121,9 +57,9 @@ async fn load_is_followed_by_instances_up_and_down() {
 async fn instances_serve_on_while_the_door_hands_over_and_its_successor_looks_after_them() {
     let text = config("127.60.79.0/28", 4).replace("ceiling", "floor = 1\nceiling")
         + "[admin]\nunix = \"admin.sock\"\n";
-    let thread = Thread(TestDoor::start(&text).await);
+    let thread = Elastic(TestDoor::start(&text).await);
     thread.0.logged_in(PATIENCE, "instance_serves", 1).await;
-    let successor = Thread(thread.0.launch_successor().ready().await);
+    let successor = Elastic(thread.0.launch_successor().ready().await);
     // At once, and not when its provider has listed it and a check has passed.
     let (_, out, err) = successor.0.ask(&["backends", "--json"]).await;
     let backend: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out} {err}"));
@@ -175,7 +111,7 @@ async fn the_thread_ends_with_one_message_and_with_figures_in_the_cloud() {
     let mut program = Command::new(binary());
     program.envs(cloud.environment());
     let configuration = config("127.60.77.16/28", 1) + &told;
-    let thread = Thread(TestDoor::launch_as(program, &configuration).ready().await);
+    let thread = Elastic(TestDoor::launch_as(program, &configuration).ready().await);
     let door = &thread.0;
 
     let load = Load::start_at(door.addr("web"), "/slow?ms=20", 2, Manner::Kept, Duration::ZERO);

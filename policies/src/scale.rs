@@ -26,6 +26,7 @@
 //! Everything here is a pure function of its arguments: the time of the day for windows and
 //! expiry, the steady time for pauses, so that a clock that is set does not move a pause.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ pub struct Standing {
     pub until: Timestamp,
     /// In the operator's words.
     pub why: Arc<str>,
+    /// Whose it is: `uid 0, pid 4711`.
+    pub actor: Arc<str>,
 }
 
 /// What an operator wants instead of what the rules say.
@@ -98,6 +101,15 @@ pub enum Override {
     Pin(u32),
     /// No change of size at all.
     Pause,
+}
+
+impl fmt::Display for Override {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Override::Pin(instances) => write!(f, "pin {instances}"),
+            Override::Pause => f.write_str("pause"),
+        }
+    }
 }
 
 /// How many, and why.
@@ -198,7 +210,8 @@ fn ask(policy: &ScalingPolicy, memory: &mut Memory, sight: &Sight) -> Vec<Term> 
 fn pin(sight: &Sight) -> Option<(u32, Term)> {
     let standing = sight.order.as_ref().filter(|order| order.until > sight.now.wall)?;
     let Override::Pin(instances) = standing.order else { return None };
-    let place = Arc::from(format!("pinned: {}", standing.why));
+    let Standing { until, why, actor, .. } = standing;
+    let place = Arc::from(format!("until {until}, by {actor}: {why}"));
     Some((instances, Term::ask(Asker::Pin, instances, f64::from(instances), place)))
 }
 

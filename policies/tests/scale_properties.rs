@@ -93,7 +93,12 @@ fn live(policy: &ScalingPolicy, seconds: &[Second], mut each: impl FnMut(&Sight,
         let gap = Duration::from_secs(second.gap);
         now = Now { wall: now.wall.checked_add(gap * 20).unwrap(), steady: now.steady + gap };
         let until = now.wall.checked_add(gap).unwrap();
-        let pin = |pin| Standing { order: Override::Pin(pin), until, why: "test".into() };
+        let pin = |pin| Standing {
+            order: Override::Pin(pin),
+            until,
+            why: "test".into(),
+            actor: "uid 0".into(),
+        };
         let booting = second.booting.min(current);
         let sight = Sight {
             now,

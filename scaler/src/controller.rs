@@ -35,9 +35,10 @@ use std::time::Duration;
 
 use policies::backend::{BackendId, PoolName};
 use policies::scale::policy::ScalingPolicy;
-use policies::scale::{self, Decision, Hold, Memory, Now};
+use policies::scale::{self, Decision, Hold, Memory, Now, Standing};
 
 use crate::look::{Action, Event, JournalState, Look};
+use crate::overrides::Wish;
 use crate::ports::{Abilities, LaunchRequest, Mark, Order};
 
 mod book;
@@ -158,6 +159,8 @@ pub struct Controller {
     last_turn: Option<Duration>,
     /// In shadow mode, the size that the pool would have by now.
     shadow: u32,
+    /// What an operator wants instead.
+    order: Option<Standing>,
 }
 
 /// What the journal knows of the life before.
@@ -176,6 +179,8 @@ pub struct Past {
     pub down: Option<Duration>,
     /// Boot times.
     pub boots: Boots,
+    /// An operator's order; it may have lapsed.
+    pub order: Option<Standing>,
 }
 
 /// An instance that the journal knows.
@@ -214,6 +219,7 @@ impl Controller {
             },
             book: Book::restored(past.open, past.live, now),
             boots: past.boots,
+            order: past.order,
             settings,
             abilities,
             identity,
@@ -228,6 +234,7 @@ impl Controller {
         let gap = self.last_turn.map_or(Duration::ZERO, |last| steady.saturating_sub(last));
         self.last_turn = Some(steady);
         let mut turn = Draft::default();
+        self.heed(look, &mut turn);
         self.take_facts(look, &mut turn);
         self.book.give_up_silent(steady, self.abilities.answer_within);
         self.take_members(look, &mut turn);
@@ -257,6 +264,29 @@ impl Controller {
     /// How early launches go out for a floor that must serve.
     pub fn lead(&self) -> Duration {
         self.boots.lead(&self.settings.boot)
+    }
+
+    /// What an operator wants instead, while it holds.
+    pub fn standing_order(&self) -> Option<&Standing> {
+        self.order.as_ref()
+    }
+
+    /// Takes operators' wishes, and ends an order whose time is over: for good, also if the clock
+    /// is set back.
+    fn heed(&mut self, look: &Look, turn: &mut Draft) {
+        for Wish { order, actor } in &look.wishes {
+            let before = std::mem::replace(&mut self.order, order.clone());
+            turn.events.extend(match (order.clone(), before) {
+                (Some(order), _) => Some(Event::OverrideSet { order }),
+                (None, Some(order)) => {
+                    Some(Event::OverrideEnded { order, actor: Some(Arc::clone(actor)) })
+                }
+                (None, None) => None,
+            });
+        }
+        let lapsed = self.order.take_if(|order| order.until <= look.now.wall);
+        let ended = lapsed.map(|order| Event::OverrideEnded { order, actor: None });
+        turn.events.extend(ended);
     }
 
     fn follow(&mut self, look: &Look, decision: &mut Decision, turn: &mut Draft) {

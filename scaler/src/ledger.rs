@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use policies::backend::BackendId;
+use policies::scale::Standing;
 
 use crate::controller::{Boots, Known, Past, Turn};
 use crate::look::{Action, Event};
@@ -30,6 +31,8 @@ pub struct Ledger {
     pub down: Option<Timestamp>,
     /// How long boots took.
     pub boots: Boots,
+    /// What an operator wants instead.
+    pub order: Option<Standing>,
 }
 
 /// An instance that a launch has brought.
@@ -103,6 +106,7 @@ impl Ledger {
             up: self.up.map(age),
             down: self.down.map(age),
             boots: self.boots.clone(),
+            order: self.order.clone(),
         }
     }
 
@@ -116,6 +120,8 @@ impl Ledger {
             Event::Serves { kind, running, passed, .. } => {
                 self.boots.learn(&Arc::from(kind.as_str()), *running, *passed);
             }
+            Event::OverrideSet { order } => self.order = Some(order.clone()),
+            Event::OverrideEnded { .. } => self.order = None,
             _ => {}
         }
     }

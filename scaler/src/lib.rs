@@ -9,6 +9,7 @@
 //! | `run.rs`        | the loop: looks, decides, acts, tells; nothing in it waits        |
 //! | `journal.rs`    | what was decided, why, and what came of it, on the disk           |
 //! | `ledger.rs`     | what a restarted controller must know                             |
+//! | `overrides.rs`  | what operators want instead, on its way to the loop               |
 //! | `clock.rs`      | the only place where a clock is read                              |
 //!
 //! Not here: the rules of sizes, which are `policies::scale`, and whoever launches machines, which
@@ -22,5 +23,6 @@ pub mod demand;
 pub mod journal;
 pub mod ledger;
 pub mod look;
+pub mod overrides;
 pub mod ports;
 pub mod run;

@@ -1,10 +1,12 @@
 //! What the scaler sees in a turn, and what it wants done: plain values, nothing that waits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use policies::backend::{BackendId, PoolName};
 use policies::scale::{Now, Standing};
 
+use crate::overrides::Wish;
 use crate::ports::{FleetLook, Instance, LaunchRequest, Order, ProviderError, Token};
 
 /// Everything a decision about one pool may depend on.
@@ -20,8 +22,8 @@ pub struct Look {
     pub facts: Vec<Fact>,
     /// Whether intents can be written down.
     pub journal: JournalState,
-    /// An operator's order.
-    pub order: Option<Standing>,
+    /// What operators have wanted since the turn before, the oldest first.
+    pub wishes: Vec<Wish>,
 }
 
 /// Whether intents can be written down.
@@ -251,6 +253,18 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// An operator wants another size than the rules do, or none to change.
+    OverrideSet {
+        /// What, until when, and why.
+        order: Standing,
+    },
+    /// The rules decide again.
+    OverrideEnded {
+        /// What has ended.
+        order: Standing,
+        /// Who ended it; none if its time was over.
+        actor: Option<Arc<str>>,
+    },
 }
 
 impl Event {
@@ -268,6 +282,8 @@ impl Event {
             Event::CutShort { .. } => "drain_cut_short",
             Event::Gone { .. } => "instance_gone",
             Event::ProviderFailed { .. } => "provider_failed",
+            Event::OverrideSet { .. } => "override_set",
+            Event::OverrideEnded { .. } => "override_ended",
         }
     }
 

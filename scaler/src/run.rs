@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use policies::backend::PoolName;
-use policies::scale::Decision;
+use policies::scale::{self, Decision};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::controller::{Census, Controller, Identity, Mode, Settings, Turn};
 use crate::journal::Journal;
 use crate::look::{Action, Look};
+use crate::overrides::Desk;
 use crate::ports::{Fleet, Provider};
 
 mod calls;
@@ -30,6 +31,9 @@ use calls::Calls;
 
 /// Pauses between two starts of a loop that panics: the first, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// At least between two turns of a loop that is woken before its tick.
+const APART: Duration = Duration::from_secs(1);
 
 /// A pool to keep at its size, and whom to ask.
 #[derive(Clone)]
@@ -59,6 +63,8 @@ pub struct Standing {
     pub turns: u64,
     /// Times that the loop has ended by a panic.
     pub panics: u64,
+    /// What an operator wants instead of what the rules say.
+    pub order: Option<scale::Standing>,
 }
 
 /// Who is asked how a pool stands.
@@ -68,6 +74,7 @@ pub type Board = watch::Receiver<Standing>;
 pub struct Scaler {
     plan: Plan,
     board: watch::Sender<Standing>,
+    desk: Arc<Desk>,
 }
 
 impl Scaler {
@@ -80,8 +87,9 @@ impl Scaler {
             lead: Duration::ZERO,
             turns: 0,
             panics: 0,
+            order: None,
         };
-        Scaler { plan, board: watch::Sender::new(standing) }
+        Scaler { plan, board: watch::Sender::new(standing), desk: Arc::default() }
     }
 
     /// The pool it is about.
@@ -94,6 +102,11 @@ impl Scaler {
         self.board.subscribe()
     }
 
+    /// Where operators say what they want instead, and from where it is woken.
+    pub fn desk(&self) -> Arc<Desk> {
+        Arc::clone(&self.desk)
+    }
+
     /// Keeps the pool at its size, for ever.
     pub async fn run(self) {
         let (path, random) = &self.plan.journal;
@@ -104,7 +117,8 @@ impl Scaler {
         let board = Arc::new(self.board);
         let mut last = None;
         loop {
-            let life = Life::begin(&self.plan, Arc::clone(&journal), Arc::clone(&board), is_new);
+            let told = (Arc::clone(&board), Arc::clone(&self.desk));
+            let life = Life::begin(&self.plan, Arc::clone(&journal), told, is_new);
             // A task of its own, so that its panic is its own; aborted with this future.
             let mut task = JoinSet::new();
             task.spawn(life.live(self.plan.settings.tick));
@@ -143,6 +157,7 @@ struct Life {
     fleet: Arc<dyn Fleet>,
     journal: Arc<Mutex<Journal>>,
     board: Arc<watch::Sender<Standing>>,
+    desk: Arc<Desk>,
     mode: Mode,
     decision: u64,
     teller: tell::Teller,
@@ -152,7 +167,7 @@ impl Life {
     fn begin(
         plan: &Plan,
         journal: Arc<Mutex<Journal>>,
-        board: Arc<watch::Sender<Standing>>,
+        (board, desk): (Arc<watch::Sender<Standing>>, Arc<Desk>),
         is_new: bool,
     ) -> Life {
         let clock = Clock::start();
@@ -173,6 +188,7 @@ impl Life {
             fleet: Arc::clone(&plan.fleet),
             journal,
             board,
+            desk,
             mode: plan.settings.mode,
             decision,
             teller: tell::Teller::new(plan.settings.pool.clone()),
@@ -183,7 +199,12 @@ impl Life {
         let mut interval = tokio::time::interval(tick);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            interval.tick().await;
+            let last = Instant::now();
+            tokio::select! {
+                _ = interval.tick() => {}
+                // A wake-up that is lost with a tick has been heeded by that tick.
+                () = woken(&self.desk, last) => {}
+            }
             self.turn();
         }
     }
@@ -196,7 +217,7 @@ impl Life {
             fleet: self.fleet.look(),
             facts: self.calls.facts(),
             journal: lock(&self.journal).state(),
-            order: None,
+            wishes: self.desk.take(),
         };
         let turn = self.controller.tick(&look);
         let written = {
@@ -227,14 +248,22 @@ impl Life {
     }
 
     fn publish(&self, turn: Turn) {
-        let lead = self.controller.lead();
+        let (lead, order) = (self.controller.lead(), self.controller.standing_order().cloned());
         self.board.send_modify(|standing| {
             standing.decision = Some(turn.decision);
             standing.census = turn.census;
             standing.lead = lead;
+            standing.order = order;
             standing.turns += 1;
         });
     }
+}
+
+/// Somebody wants a turn before its tick. Not so soon that what the doors count between two turns
+/// would tell nothing.
+async fn woken(desk: &Desk, last: Instant) {
+    desk.woken().await;
+    tokio::time::sleep_until(last + APART).await;
 }
 
 /// A panic while it was held can have left a turn half noted, and no line half written.

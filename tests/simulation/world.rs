@@ -349,7 +349,7 @@ impl World {
             fleet,
             facts: self.facts(),
             journal: JournalState::Durable,
-            order: None,
+            wishes: Vec::new(),
         }
     }
 

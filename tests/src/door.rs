@@ -107,6 +107,11 @@ impl TestDoor {
         TestDoor::run(program, self.folder.clone())
     }
 
+    /// The program once more, with the file as it is now: after this one has ended.
+    pub fn launch_again(&self) -> TestDoor {
+        TestDoor::run(Command::new(binary()), self.folder.clone())
+    }
+
     fn run(mut program: Command, folder: Arc<TestFolder>) -> TestDoor {
         let file = folder.path.join("tidegate.toml");
         // One pipe for both streams, so that their lines stay in order.

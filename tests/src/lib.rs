@@ -8,6 +8,7 @@
 //! | [`TestClient`]          | sends exactly the bytes of the test, reads strictly             |
 //! | [`TestDoor`]            | the program itself, with the configuration of the test          |
 //! | [`TestCloud`](cloud::TestCloud) | an AWS on loopback, with faults and a ledger          |
+//! | [`Elastic`](elastic::Elastic) | a door with a pool of local processes               |
 //! | [`Operator`](operator::Operator) | asks and orders over the admin socket                  |
 //! | [`Recorder`]            | keeps every byte it gets and judges none of them                |
 //! | [`proc`](mod@proc)      | memory and open files of the door, as the kernel counts them    |
@@ -34,6 +35,7 @@ pub mod corpus;
 pub mod crowd;
 pub mod door;
 pub mod drill;
+pub mod elastic;
 pub mod load;
 pub mod mixed;
 pub mod operator;

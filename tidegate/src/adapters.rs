@@ -1,8 +1,8 @@
 //! The door as the admin listeners see it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use balancer::config::{DoorConfig, PoolConfig, RouteConfig};
@@ -29,11 +29,13 @@ use crate::admin::view::{
 use crate::admin::{Addresses, ReloadError, Reloading, Source, UpgradeError, Upgrading};
 use crate::app::{self, Exit, Running};
 use crate::hand_over::Line;
+use crate::scaling::Handle;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
 
 mod fleet;
 mod orders;
+mod size;
 
 pub use fleet::DoorFleet;
 
@@ -49,6 +51,8 @@ pub struct DoorSource {
     exit: Arc<Exit>,
     /// Where operators and scrapers find us.
     desks: Addresses,
+    /// Empty until they run, and for a door that scales nothing.
+    scalers: Arc<OnceLock<Vec<Handle>>>,
     started: Instant,
 }
 
@@ -60,10 +64,10 @@ impl DoorSource {
         running: watch::Receiver<Arc<Running>>,
         orders: mpsc::Sender<app::Order>,
         exit: Arc<Exit>,
-        desks: Addresses,
+        (desks, scalers): (Addresses, Arc<OnceLock<Vec<Handle>>>),
     ) -> DoorSource {
         let started = Instant::now();
-        DoorSource { roster, telemetry, running, orders, exit, desks, started }
+        DoorSource { roster, telemetry, running, orders, exit, desks, scalers, started }
     }
 
     fn running(&self) -> Arc<Running> {
@@ -130,6 +134,7 @@ impl Source for DoorSource {
                         .iter()
                         .map(|member| backend_view(&name, member, &totals))
                         .collect(),
+                    scaler: self.scaler(&name).map(size::view),
                 }
             };
         self.roster.pools().into_iter().zip(configured).map(view).collect()

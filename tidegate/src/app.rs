@@ -8,8 +8,8 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use balancer::access_log::{AccessLogConfig, LogSource, LogWriter, OpenError};
@@ -31,7 +31,7 @@ use crate::admin::{
 };
 use crate::config::{Config, DrainConfig};
 use crate::hand_over::Line;
-use crate::scaling::Scalers;
+use crate::scaling::{Handle, Scalers};
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
 use tellers::Tellers;
@@ -141,6 +141,8 @@ pub struct App {
     tellers: Option<Tellers>,
     /// Apart, because they end first: a door that stops sees its own traffic ebb.
     scaling: JoinSet<()>,
+    /// Set when they run; operators find them there.
+    scalers: Arc<OnceLock<Vec<Handle>>>,
     exit: Arc<Exit>,
     /// Tells it of what is under way here.
     successor: JoinSet<()>,
@@ -242,13 +244,14 @@ impl App {
         let running = watch::Sender::new(Arc::new(running));
         let (give_order, orders) = mpsc::channel(ORDERS);
         tasks.spawn(judging::run(Arc::clone(door.roster()), Arc::clone(door.registry())));
+        let scalers = Arc::<OnceLock<Vec<Handle>>>::default();
         let source: Arc<dyn Source> = Arc::new(DoorSource::new(
             Arc::clone(door.roster()),
             Arc::clone(&telemetry),
             running.subscribe(),
             give_order,
             Arc::clone(&exit),
-            bound.addresses(),
+            (bound.addresses(), Arc::clone(&scalers)),
         ));
         if let Some(tellers) = &mut tellers {
             tellers.start(Arc::clone(&source), Arc::clone(telemetry.events()));
@@ -267,6 +270,7 @@ impl App {
             tasks,
             tellers,
             scaling: JoinSet::new(),
+            scalers,
             exit,
             successor: JoinSet::new(),
         }
@@ -274,8 +278,11 @@ impl App {
 
     /// Decides about sizes from here on: what a predecessor knew of them is on the disk by now.
     fn scale(&mut self, scalers: Scalers) {
-        let boards = scalers.run(self.door.roster(), &self.telemetry, &mut self.scaling);
-        self.telemetry.set_scalers(boards);
+        let handles = scalers.run(self.door.roster(), &self.telemetry, &mut self.scaling);
+        let board = |handle: &Handle| (handle.settings.pool.clone(), handle.board.clone());
+        self.telemetry.set_scalers(handles.iter().map(board).collect());
+        // Empty until here: a door scales once.
+        let _ = self.scalers.set(handles);
     }
 
     /// What an operator wants next. Cancel-safe.

@@ -56,6 +56,12 @@ pub enum Command {
     Drain(command::backends::DrainArgs),
     /// Send it requests again
     Undrain(command::backends::DrainArgs),
+    /// Keep an elastic pool at a size for a time
+    Pin(command::resize::PinArgs),
+    /// Change the size of an elastic pool in no way for a time
+    Pause(command::resize::PauseArgs),
+    /// Let the rules of an elastic pool decide again
+    Resume(command::resize::ResumeArgs),
     /// Close the site or a route of a running door, or open it again
     Maintenance(command::maintenance::Args),
     /// Print what changed in a running door
@@ -118,6 +124,9 @@ pub fn main() -> ExitCode {
         Command::Backends(args) => command::backends::main(args),
         Command::Drain(args) => command::backends::drain(args),
         Command::Undrain(args) => command::backends::undrain(args),
+        Command::Pin(args) => command::resize::pin(args),
+        Command::Pause(args) => command::resize::pause(args),
+        Command::Resume(args) => command::resize::resume(args),
         Command::Maintenance(args) => command::maintenance::main(args),
         Command::Events(args) => command::events::main(args),
         Command::Decisions(args) => command::decisions::main(args),

@@ -133,6 +133,7 @@ mod tests {
             is_panicking: false,
             demand: DemandView::default(),
             backends: Vec::new(),
+            scaler: None,
         };
         let earlier = Counts { requests: 100, failed: 2, refused: 1 };
         let now = Counts { requests: 160, failed: 2, refused: 4 };

@@ -15,6 +15,7 @@ pub mod demo;
 pub mod events;
 pub mod maintenance;
 pub mod reload;
+pub mod resize;
 pub mod route_explain;
 pub mod run;
 pub mod schema;

@@ -52,6 +52,7 @@ pub use problem::Problem;
 pub use reference::reference;
 pub use render::{render_json, render_styled, render_text};
 pub use schema::schema;
+pub(crate) use values::duration;
 
 /// An address that a backend may have, as `backends` of a pool has it.
 ///

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balancer::roster::Roster;
-use policies::backend::PoolName;
 use scaler::controller::Mode;
 use scaler::journal;
+use scaler::overrides::Desk;
 use scaler::ports::Provider;
 use scaler::run::{Board, Plan, Scaler};
 use tokio::task::JoinSet;
@@ -20,6 +20,16 @@ use crate::telemetry::Telemetry;
 
 /// By then the first turn has come, also on a busy machine.
 const FIRST_TURN: Duration = Duration::from_secs(10);
+
+/// A scaler that runs.
+pub struct Handle {
+    /// What the configuration says.
+    pub settings: ScalerConfig,
+    /// Where its standing is told.
+    pub board: Board,
+    /// Where it takes orders of operators.
+    pub desk: Arc<Desk>,
+}
 
 /// Scalers whose providers are at work, and that do not run yet.
 pub struct Scalers {
@@ -63,27 +73,27 @@ impl Scalers {
         }
     }
 
-    /// Runs them until `tasks` end, and says where their standing is told.
+    /// Runs them until `tasks` end.
     pub fn run(
         self,
         roster: &Arc<Roster>,
         telemetry: &Arc<Telemetry>,
         tasks: &mut JoinSet<()>,
-    ) -> Vec<(PoolName, Board)> {
-        let mut boards = Vec::new();
+    ) -> Vec<Handle> {
+        let mut handles = Vec::new();
         for Ready { settings, max_concurrency, provider } in self.ready {
             let fleet = DoorFleet::new(Arc::clone(roster), Arc::clone(telemetry), max_concurrency);
             let pool = settings.pool.clone();
             let scaler = Scaler::new(Plan {
-                settings,
+                settings: settings.clone(),
                 journal: (journal::path(&self.state_dir, &pool), config::random_seed()),
                 provider,
                 fleet: Arc::new(fleet),
             });
-            boards.push((scaler.pool().clone(), scaler.board()));
+            handles.push(Handle { settings, board: scaler.board(), desk: scaler.desk() });
             tasks.spawn(scaler.run());
         }
-        boards
+        handles
     }
 }
 

@@ -1,5 +1,6 @@
 //! How fast a pool follows what is wanted: steps, pauses and freezes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::history::Memory;
@@ -41,7 +42,8 @@ pub(super) fn walk(
 fn standstill(policy: &ScalingPolicy, memory: &Memory, sight: &Sight, wish: &Wish) -> Option<Hold> {
     let order = sight.order.as_ref().filter(|order| order.until > sight.now.wall);
     if let Some(order) = order.filter(|order| order.order == Override::Pause) {
-        return Some(Hold::Paused { why: order.why.clone() });
+        let (why, actor) = (Arc::clone(&order.why), Arc::clone(&order.actor));
+        return Some(Hold::Paused { why, actor, until: order.until });
     }
     // Floors hold without anybody counting: they ask by the clock alone, and upwards only.
     let is_blind = memory.is_blind(policy, sight.now) && wish.now <= sight.current;

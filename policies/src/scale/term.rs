@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// One number of a decision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Term {
@@ -67,6 +69,10 @@ pub enum Hold {
     Paused {
         /// In the operator's words.
         why: Arc<str>,
+        /// Whose order it is.
+        actor: Arc<str>,
+        /// Then it ends by itself.
+        until: Timestamp,
     },
     /// Nobody counts demand.
     SignalMissing {
@@ -216,7 +222,9 @@ impl Hold {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Hold::Paused { why } => write!(f, "paused by an operator: {why}"),
+            Hold::Paused { why, actor, until } => {
+                write!(f, "paused until {until}, by {actor}: {why}")
+            }
             Hold::SignalMissing { lasting } => {
                 write!(f, "nobody has counted demand for {} s", lasting.as_secs())
             }

@@ -222,11 +222,18 @@ fn the_budget_does_not_cut_what_is_protected() {
 fn a_pin_replaces_the_need_in_both_directions_and_lapses() {
     let mut pool = pool(5);
     let until = pool.sight.now.wall.checked_add(Duration::from_secs(20)).unwrap();
-    pool.sight.order = Some(Standing { order: Override::Pin(8), until, why: "load test".into() });
+    pool.sight.order = Some(Standing {
+        order: Override::Pin(8),
+        until,
+        why: "load test".into(),
+        actor: "uid 0".into(),
+    });
     assert_eq!(pool.second(10.0).desired, 8);
-    pool.sight.order = Some(Standing { order: Override::Pin(3), until, why: "".into() });
+    pool.sight.order =
+        Some(Standing { order: Override::Pin(3), until, why: "".into(), actor: "uid 0".into() });
     assert_eq!(pool.seconds(9, 500.0).desired, 3, "no stable_for, but steps");
-    pool.sight.order = Some(Standing { order: Override::Pin(500), until, why: "".into() });
+    pool.sight.order =
+        Some(Standing { order: Override::Pin(500), until, why: "".into(), actor: "uid 0".into() });
     assert_eq!(pool.seconds(9, 0.0).desired, 100, "never above the ceiling");
     let decision = pool.second(0.0);
     assert!(decision.terms.iter().all(|term| term.name() != "pin"), "{decision:?}");
@@ -236,10 +243,18 @@ fn a_pin_replaces_the_need_in_both_directions_and_lapses() {
 fn a_pause_stops_both_ways() {
     let mut pool = pool(5);
     let until = pool.sight.now.wall.checked_add(Duration::from_secs(500)).unwrap();
-    pool.sight.order = Some(Standing { order: Override::Pause, until, why: "surgery".into() });
+    pool.sight.order = Some(Standing {
+        order: Override::Pause,
+        until,
+        why: "surgery".into(),
+        actor: "uid 0".into(),
+    });
     assert_eq!(pool.second(500.0).desired, 5);
     let decision = pool.seconds(100, 0.0);
-    assert_eq!(decision.holds, [Hold::Paused { why: "surgery".into() }]);
+    assert_eq!(
+        decision.holds,
+        [Hold::Paused { why: "surgery".into(), actor: "uid 0".into(), until }]
+    );
     assert_eq!(decision.desired, 5);
 }
 

@@ -80,7 +80,7 @@ impl Controller {
             critical: 0,
             error_rate: sum.error_rate,
             is_outage_suspected,
-            order: look.order.clone(),
+            order: self.order.clone(),
         }
     }
 

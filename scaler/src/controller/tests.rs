@@ -7,11 +7,12 @@ use std::time::Duration;
 use policies::backend::{BackendId, PoolName};
 use policies::membership::Stage;
 use policies::scale::policy::{ScalingPolicy, Step};
-use policies::scale::{Hold, Now};
+use policies::scale::{Hold, Now, Override, Standing};
 
 use super::{BootSettings, Controller, Identity, Mode, Past, Settings, Turn, Victim};
 use crate::demand::Demand;
 use crate::look::{Action, Event, Fact, Failure, FailureKind, JournalState, Leaving, Look};
+use crate::overrides::Wish;
 use crate::ports::{
     Abilities, FleetLook, Instance, InstanceState, LaunchRequest, Mark, MemberLook, Offer, Order,
     PoolLook,
@@ -20,6 +21,7 @@ use crate::ports::{
 mod launching;
 mod leaving;
 mod losing;
+mod obeying;
 mod seeing;
 
 const DRAIN_LIMIT: Duration = Duration::from_secs(90);
@@ -38,6 +40,7 @@ struct Rig {
     waiting: u64,
     journal: JournalState,
     decision: u64,
+    wishes: Vec<Wish>,
 }
 
 /// 10 requests an instance, at most 20 of them, two quiet seconds before one leaves.
@@ -99,6 +102,7 @@ impl Rig {
             waiting: 0,
             journal: JournalState::Durable,
             decision: 0,
+            wishes: Vec::new(),
         }
     }
 
@@ -143,7 +147,7 @@ impl Rig {
             fleet: FleetLook { pools: self.others.iter().cloned().chain([pool]).collect() },
             facts: std::mem::take(&mut self.facts),
             journal: self.journal,
-            order: None,
+            wishes: std::mem::take(&mut self.wishes),
         };
         self.controller.tick(&look)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use policies::backend::{BackendId, PoolName};
+use policies::scale::{Override, Standing};
 use serde::{Deserialize, Serialize};
 
 use crate::controller::{Mode, Turn};
@@ -39,6 +40,8 @@ pub struct Begin {
     pub up: Option<String>,
     pub down: Option<String>,
     pub boots: Vec<BootRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OverrideRecord>,
 }
 
 /// One turn, with every number it came from.
@@ -143,6 +146,19 @@ pub struct EventRecord {
     pub text: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_ms: Option<(u64, u64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<OverrideRecord>,
+}
+
+/// What an operator wants instead of what the rules say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // as in `Standing`
+pub struct OverrideRecord {
+    /// So many instances; none is a pause.
+    pub pin: Option<u32>,
+    pub until: String,
+    pub reason: String,
+    pub actor: String,
 }
 
 impl Begin {
@@ -170,6 +186,7 @@ impl Begin {
             up: ledger.up.map(|at| at.to_string()),
             down: ledger.down.map(|at| at.to_string()),
             boots: boots.collect(),
+            order: ledger.order.as_ref().map(OverrideRecord::new),
         }
     }
 
@@ -195,7 +212,32 @@ impl Begin {
                 ledger.boots.learn(&kind, ms(*running), ms(*passed));
             }
         }
+        ledger.order = self.order.as_ref().and_then(OverrideRecord::standing);
         Some(ledger)
+    }
+}
+
+impl OverrideRecord {
+    fn new(order: &Standing) -> OverrideRecord {
+        OverrideRecord {
+            pin: match order.order {
+                Override::Pin(instances) => Some(instances),
+                Override::Pause => None,
+            },
+            until: order.until.to_string(),
+            reason: order.why.to_string(),
+            actor: order.actor.to_string(),
+        }
+    }
+
+    /// None if its time is none: it has ended then.
+    fn standing(&self) -> Option<Standing> {
+        Some(Standing {
+            order: self.pin.map_or(Override::Pause, Override::Pin),
+            until: self.until.parse().ok()?,
+            why: self.reason.as_str().into(),
+            actor: self.actor.as_str().into(),
+        })
     }
 }
 
@@ -365,6 +407,16 @@ impl EventRecord {
             Event::Adopted { id } | Event::Lost { id } | Event::Gone { id } => {
                 EventRecord { backends: vec![name(id)], ..base }
             }
+            Event::OverrideSet { order } => EventRecord {
+                text: Some(order.order.to_string()),
+                order: Some(OverrideRecord::new(order)),
+                ..base
+            },
+            Event::OverrideEnded { order, actor } => EventRecord {
+                text: Some(order.order.to_string()),
+                reason: Some(actor.as_deref().unwrap_or("expired").to_owned()),
+                ..base
+            },
             Event::ProviderFailed { what, failure } => EventRecord {
                 reason: Some(failure.kind.word().to_owned()),
                 text: Some(format!("{what}: {}", failure.text)),
@@ -392,6 +444,10 @@ impl EventRecord {
                     ledger.boots.learn(&kind.as_str().into(), of(running), of(passed));
                 }
             }
+            ("override_set", _) => {
+                ledger.order = self.order.as_ref().and_then(OverrideRecord::standing);
+            }
+            ("override_ended", _) => ledger.order = None,
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use policies::backend::BackendId;
-use policies::scale::Decision;
+use policies::scale::{Decision, Override, Standing};
 
 use super::*;
 use crate::controller::Census;
@@ -217,4 +217,25 @@ fn turns_that_say_nothing_new_are_not_written() {
     drop(journal);
     let (records, _) = read(&folder.file(), 0).unwrap();
     assert_eq!(records.len(), 2, "the beginning, and the first");
+}
+
+#[test]
+fn an_order_of_an_operator_is_remembered_until_it_is_ended() {
+    for order in [Override::Pin(7), Override::Pause] {
+        let folder = Folder::new();
+        let mut journal = folder.open();
+        let until = "2026-11-20T14:00:00Z".parse().unwrap();
+        let order = Standing { order, until, why: "surgery".into(), actor: "uid 0".into() };
+        let set = vec![Event::OverrideSet { order: order.clone() }];
+        journal.note(now(), Mode::Act, 1, &turn(0, Vec::new(), set));
+        drop(journal);
+        // Once from its record, once from the beginning that the life after it has written.
+        drop(folder.open());
+        let mut journal = folder.open();
+        assert_eq!(journal.ledger().order.as_ref(), Some(&order));
+        let ended = vec![Event::OverrideEnded { order, actor: None }];
+        journal.note(now(), Mode::Act, 2, &turn(0, Vec::new(), ended));
+        drop(journal);
+        assert_eq!(folder.open().ledger().order, None);
+    }
 }

@@ -1,7 +1,7 @@
 //! What a turn has brought, as events of the log.
 
 use policies::backend::PoolName;
-use policies::scale::{Concern, Decision};
+use policies::scale::{Concern, Decision, Standing};
 
 use crate::controller::Turn;
 use crate::look::Event;
@@ -75,6 +75,16 @@ impl Teller {
                 tracing::info!(%pool, backend = %id, reason = why.word(), "instance_leaves");
             }
             Event::Gone { id } => tracing::info!(%pool, backend = %id, "instance_gone"),
+            Event::OverrideSet { order } => {
+                let Standing { order, until, why: reason, actor } = order;
+                tracing::info!(%pool, to = %order, %until, %reason, %actor, "override_set");
+            }
+            Event::OverrideEnded { order, actor: None } => {
+                tracing::info!(%pool, from = %order.order, reason = "expired", "override_ended");
+            }
+            Event::OverrideEnded { order, actor: Some(actor) } => {
+                tracing::info!(%pool, from = %order.order, %actor, "override_ended");
+            }
             _ => {}
         }
     }

@@ -35,6 +35,9 @@ impl DoorSource {
                 let switch = switch.ok_or_else(|| self.no_route(route.as_deref()))?;
                 return Ok(Done::Maintenance(maintenance_view(switch)));
             }
+            (Target::Pool(pool), Deed::Resize(size)) => {
+                return self.resize(&pool, size, author.reason, &author.actor);
+            }
             (Target::Pool(pool), Deed::Add(new)) => {
                 let (key, change) = self.join(&pool, new)?;
                 (key, vec![change], StatusCode::CREATED)
@@ -212,7 +215,7 @@ fn changes(key: &BackendKey, member: &Member, deed: Deed) -> Result<Vec<Change>,
             weight.into_iter().chain(cap).collect()
         }
         // Their targets are others, and that of the breaker no member's.
-        Deed::Add(_) | Deed::Breaker(_) | Deed::Maintain { .. } => {
+        Deed::Add(_) | Deed::Resize(_) | Deed::Breaker(_) | Deed::Maintain { .. } => {
             return Err(Refusal::unknown(format!("`{key}` is no pool")));
         }
     })

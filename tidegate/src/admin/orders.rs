@@ -8,6 +8,8 @@
 //! | `POST /v1/pools/POOL/backends/ID/drain`        | no new requests                           |
 //! | `POST /v1/pools/POOL/backends/ID/undrain`      | requests again                            |
 //! | `POST /v1/pools/POOL/backends/ID/breaker`      | its breaker is held open or closed, or not |
+//! | `PUT /v1/pools/POOL/override`                  | its size is pinned, or pauses             |
+//! | `DELETE /v1/pools/POOL/override`               | its rules decide again                    |
 //! | `PUT /v1/maintenance`                          | the site is closed, or open again         |
 //! | `PUT /v1/routes/NAME/maintenance`              | a route is                                |
 //!
@@ -20,7 +22,11 @@ use policies::breaker::Phase;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
-use super::view::{BackendView, MaintenanceView};
+use super::view::{BackendView, MaintenanceView, OverrideView};
+
+mod size;
+
+pub use size::Size;
 
 /// Longest reason that an operator gives.
 const MAX_REASON_BYTES: usize = 200;
@@ -63,6 +69,8 @@ pub enum Deed {
     },
     /// Its breaker is held open or closed, or, with `None`, let go.
     Breaker(Option<Phase>),
+    /// Another size than the rules want, or what they want.
+    Resize(Size),
     /// Maintenance begins or ends.
     Maintain {
         /// It begins.
@@ -141,6 +149,8 @@ pub enum Done {
     Gone,
     /// How the switch stands now.
     Maintenance(MaintenanceView),
+    /// What holds for the size of a pool from the next turn on; nothing but its rules.
+    Resized(Option<OverrideView>),
 }
 
 /// An order that is not carried out.
@@ -184,6 +194,8 @@ pub(super) enum Resource {
     Drain(String, String),
     Undrain(String, String),
     Breaker(String, String),
+    /// Of the size of a pool.
+    Override(String),
     /// Of the site, or of a route.
     Maintenance(Option<String>),
 }
@@ -209,6 +221,7 @@ impl Resource {
         let (pool, own) = (pool.clone(), str::to_owned);
         match rest[..] {
             [] => Some(Resource::Pool(pool)),
+            ["override"] => Some(Resource::Override(pool)),
             ["backends"] => Some(Resource::Backends(pool)),
             ["backends", id] => Some(Resource::Backend(pool, own(id))),
             ["backends", id, "drain"] => Some(Resource::Drain(pool, own(id))),
@@ -228,6 +241,7 @@ impl Resource {
             | Resource::Breaker(..) => "POST",
             Resource::Backend(..) => "GET, HEAD, PATCH, DELETE",
             Resource::Maintenance(_) => "GET, HEAD, PUT",
+            Resource::Override(_) => "GET, HEAD, PUT, DELETE",
         }
     }
 
@@ -255,6 +269,13 @@ impl Resource {
                     Hold::Auto => None,
                 };
                 (Target::Backend(pool, id), Deed::Breaker(held), reason)
+            }
+            Resource::Override(pool) if method == Method::DELETE => {
+                (Target::Pool(pool), Deed::Resize(Size::Auto), why()?)
+            }
+            Resource::Override(pool) => {
+                let (deed, reason) = size::order(body)?;
+                (Target::Pool(pool), deed, reason)
             }
             Resource::Maintenance(route) => {
                 let Switch { is_on, reason } = parse(body)?;

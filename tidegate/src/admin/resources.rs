@@ -51,6 +51,7 @@ where
         Ok(Done::Backend(status, backend)) => json(status, &*backend),
         Ok(Done::Gone) => text(StatusCode::NO_CONTENT, PLAIN, String::new()),
         Ok(Done::Maintenance(switch)) => json(StatusCode::OK, &switch),
+        Ok(Done::Resized(order)) => json(StatusCode::OK, &order),
         Err(refusal) => {
             let why = &refusal.detail;
             tracing::info!(%peer, path = ?head.uri.path(), why, "admin order refused");
@@ -83,6 +84,13 @@ fn read(shared: &Shared, resource: &Resource) -> Result<Answer, Refusal> {
         }
         Resource::Maintenance(route) => {
             Ok(json(StatusCode::OK, &source.maintenance(route.as_deref())?))
+        }
+        Resource::Override(name) => {
+            let found = source.pools().into_iter().find(|pool| pool.name == *name);
+            let scaler = found.and_then(|pool| pool.scaler).ok_or_else(|| {
+                Refusal::unknown(format!("no scaled pool `{name}`; `/v1/pools` says which are"))
+            })?;
+            Ok(json(StatusCode::OK, &scaler.order))
         }
         // Not readable.
         Resource::Drain(..) | Resource::Undrain(..) | Resource::Breaker(..) => {

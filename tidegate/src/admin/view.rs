@@ -4,6 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod size;
+
+pub use size::{OverrideView, ScalerView, WindowView};
+
 /// How the door is, as a whole: `/v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusView {
@@ -88,6 +92,9 @@ pub struct PoolView {
     pub demand: DemandView,
     /// In the order of the configuration.
     pub backends: Vec<BackendView>,
+    /// How large it is to be; nothing for a pool that is not scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaler: Option<ScalerView>,
 }
 
 /// What a pool was asked for.
@@ -354,6 +361,7 @@ pub(crate) mod tests {
             is_panicking: false,
             demand: DemandView { arrivals_rps: 4_210.0, refused_rps: 0.0, concurrency: 5.25 },
             backends: vec![backend("a", BackendState::Serving), backend("b", state)],
+            scaler: None,
         };
         (status, vec![pool])
     }

@@ -183,6 +183,7 @@ fn what_is_exported_is_what_is_listed() {
         lead: Duration::ZERO,
         turns: 0,
         panics: 0,
+        order: None,
     };
     let (_board, standing) = watch::channel(standing);
     telemetry.set_scalers(vec![(PoolName("app".into()), standing)]);

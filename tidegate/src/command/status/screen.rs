@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::admin::view::{BackendState, BackendView, PoolView, StatusView};
+use crate::admin::view::{BackendState, BackendView, PoolView, ScalerView, StatusView};
 
 /// What the terminal can do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -80,6 +80,9 @@ fn draw_pool(pool: &PoolView, out: &mut String, paint: &impl Fn(&str, &str) -> S
         pool.demand.arrivals_rps,
         pool.in_flight,
     );
+    for text in pool.scaler.iter().flat_map(ScalerView::lines) {
+        let _ = writeln!(out, "{text}");
+    }
     let rows: Vec<[String; 7]> = pool.backends.iter().map(row).collect();
     let head =
         ["", "backend", "address", "state", "in flight", "requests", "errors"].map(String::from);
