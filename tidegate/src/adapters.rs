@@ -38,6 +38,7 @@ mod orders;
 mod size;
 
 pub use fleet::DoorFleet;
+pub(crate) use size::window_view;
 
 /// A load that is older does not count.
 const OLDEST_LOAD: Duration = Duration::from_secs(5);

@@ -5,10 +5,13 @@
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::end;
+use crate::adapters::window_view;
 use crate::cli::{ConfigFile, INVALID_CONFIG};
 use crate::config::{self, Config, Loaded, Severity};
 
@@ -48,7 +51,7 @@ pub fn main(args: Args) -> ExitCode {
     let is_refused =
         loaded.config.is_none() || (args.deny_warnings && loaded.has(Severity::Warning));
     let report = match args.format {
-        Format::Text => text(&loaded),
+        Format::Text => text(&loaded) + &openings(&loaded, Timestamp::now()),
         Format::Json => json(&loaded, is_refused),
     };
     let code = if is_refused { ExitCode::from(INVALID_CONFIG) } else { ExitCode::SUCCESS };
@@ -125,6 +128,22 @@ fn describe(config: &Config) -> String {
         aside(empty, "without backends yet"),
         if config.site.in_maintenance { ", closed for maintenance" } else { "" },
     )
+}
+
+/// When each window opens next or has opened, one line each: for whoever has written them.
+fn openings(loaded: &Loaded, now: Timestamp) -> String {
+    let scalers = loaded.config.iter().flat_map(|config| &config.scalers);
+    let windows = scalers.flat_map(|scaler| &scaler.policy.windows);
+    let mut lines = String::new();
+    for window in windows {
+        let line = match window.opening(now) {
+            Some(opening) => window_view(window, opening, now, Duration::ZERO).line(),
+            None => format!("window {}: never opens again ({})", window.name, window.place),
+        };
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    lines
 }
 
 fn plural(count: usize, word: &str) -> String {

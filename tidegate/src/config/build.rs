@@ -20,6 +20,7 @@ mod access;
 mod alerts;
 mod aws;
 mod conduct;
+mod contradictions;
 mod elastic;
 mod files;
 mod listeners;

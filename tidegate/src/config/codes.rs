@@ -120,6 +120,8 @@ pub(crate) static REDIRECT_PLAIN: Code =
 pub(crate) static IDLE_KEY: Code = warning("TG0512", "A key has no effect beside the others.");
 pub(crate) static NO_TARGET: Code =
     warning("TG0513", "What an instance should carry is not said, or is more than it may.");
+pub(crate) static ODD_SCALER: Code =
+    warning("TG0516", "Two things that a scaler says work against each other.");
 pub(crate) static NO_EVENT: Code =
     warning("TG0519", "A rule waits for a kind of event that does not exist.");
 
@@ -183,6 +185,7 @@ pub static ALL: &[&Code] = &[
     &REDIRECT_PLAIN,
     &IDLE_KEY,
     &NO_TARGET,
+    &ODD_SCALER,
     &NO_EVENT,
 ];
 

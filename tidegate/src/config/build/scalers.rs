@@ -10,7 +10,7 @@ use policies::scale::policy::{
 };
 use scaler::controller::{Before, BootSettings, Mode, Settings, Victim};
 
-use super::{Build, windows};
+use super::{Build, contradictions, windows};
 use crate::config::document::{Entry, Node, Value};
 use crate::config::keys::Kind;
 use crate::config::text::{scaling as say, values};
@@ -68,6 +68,8 @@ fn scaler(
     view: View<'_>,
     (name, pool): (&str, View<'_>),
 ) -> ScalerConfig {
+    let (spans, windows): (Vec<_>, Vec<_>) =
+        windows::windows(build, root, view).into_iter().unzip();
     let policy = ScalingPolicy {
         floor: view.integer("floor").unwrap_or_default(),
         ceiling: view.integer("ceiling").unwrap_or(1),
@@ -76,7 +78,7 @@ fn scaler(
         up: up(view.view("up")),
         down: down(build, view.view("down")),
         on_missing_signal: on_missing(build, view.view("on_missing_signal")),
-        windows: windows::windows(build, root, view),
+        windows,
         depends: depends(build, view),
         places: places(build, view),
     };
@@ -84,6 +86,8 @@ fn scaler(
         let span = view.given("floor").map_or(entry.key_span, |node| node.span);
         build.say(span, say::floor_above_ceiling(policy.floor, policy.ceiling));
     }
+    let boot = boot(pool, root.view("defaults"));
+    contradictions::check(build, view, &policy, &spans, &boot);
     Settings {
         site: root.view("site").text("name").unwrap_or_default().into(),
         pool: PoolName(name.into()),
@@ -91,7 +95,7 @@ fn scaler(
         tick: view.duration("tick").unwrap_or(Duration::from_secs(1)),
         mode: if view.text("mode") == Some("shadow") { Mode::Shadow } else { Mode::Act },
         before: before(root, pool),
-        boot: boot(pool, root.view("defaults")),
+        boot,
         drain_limit: DRAIN_LIMIT,
         drain_backlog_within: view.view("target").duration("drain_within").unwrap_or_default(),
         victims: victims(view.view("down")),

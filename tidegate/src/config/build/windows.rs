@@ -2,21 +2,37 @@
 
 use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use policies::scale::window::{When, Window, parse_cron};
 
 use super::Build;
-use crate::config::document::{Node, Value};
+use crate::config::document::{Node, Span, Value};
 use crate::config::keys::Kind;
 use crate::config::text::{scaling as say, values};
 use crate::config::view::View;
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
-/// All windows of a scaler; those that are wrong are left out and said.
-pub(super) fn windows(build: &mut Build<'_>, root: View<'_>, scaler: View<'_>) -> Vec<Window> {
+/// All windows of a scaler, and where each says its floor or begins; those that are wrong are left
+/// out and said.
+pub(super) fn windows(
+    build: &mut Build<'_>,
+    root: View<'_>,
+    scaler: View<'_>,
+) -> Vec<(Span, Window)> {
     let site = root.view("site").text("time_zone").unwrap_or("UTC");
     let tables = scaler.tables("windows");
-    tables.into_iter().filter_map(|(node, view)| window(build, site, node, view)).collect()
+    let mut found: Vec<(Span, Window)> = Vec::new();
+    for (node, view) in tables {
+        let Some(window) = window(build, site, node, view) else { continue };
+        if found.iter().any(|(_, other)| other.name == window.name) {
+            let span = view.own("name").map_or(node.span, |name| name.span);
+            build.say(span, say::window_twice(&window.name));
+        }
+        let span = view.own("floor").map_or(node.span, |floor| floor.span);
+        found.push((span, window));
+    }
+    found
 }
 
 fn window(build: &mut Build<'_>, site: &str, node: &Node, view: View<'_>) -> Option<Window> {
@@ -61,12 +77,22 @@ fn by_cron(build: &mut Build<'_>, node: &Node, view: View<'_>, cron: &Node) -> O
         return None;
     };
     match parse_cron(cron.text()?) {
+        Ok(parsed) if parsed.find_next_occurrence(&any_time(), false).is_err() => {
+            let text = cron.text().unwrap_or_default();
+            build.say(cron.span, say::window_never(text));
+            None
+        }
         Ok(cron) => Some(When::Cron { cron: Box::new(cron), lasts }),
         Err(why) => {
             build.say(cron.span, say::window_unclear(&why));
             None
         }
     }
+}
+
+/// What never comes after this, never comes.
+fn any_time() -> Zoned {
+    Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC)
 }
 
 fn by_times(build: &mut Build<'_>, node: &Node, view: View<'_>) -> Option<When> {

@@ -1,5 +1,7 @@
 //! What is said about `[scalers.*]`.
 
+use std::time::Duration;
+
 use crate::config::codes;
 
 use super::{Message, shown, suggest};
@@ -55,4 +57,42 @@ pub(crate) fn window_unclear(why: &str) -> Message {
 pub(crate) fn window_of_nothing() -> Message {
     Message::new(&codes::WINDOW, "a window without `floor` and `ceiling`".to_owned(), "")
         .help("say what holds while it is open")
+}
+
+/// Nobody comes for longer than a launch takes.
+pub(crate) fn slow_to_grow(cooldown: Duration, boot: Duration) -> Message {
+    let text = format!(
+        "`up.cooldown` ({} s) is longer than a launch takes (`boot.assume`, {} s)",
+        cooldown.as_secs(),
+        boot.as_secs()
+    );
+    Message::new(&codes::ODD_SCALER, text, "a crowd that grows meanwhile waits")
+        .help("leave it at `0s`: launches under way count as supply, so none is made twice")
+}
+
+/// A floor that something else does not allow.
+pub(crate) fn floor_never_reached(window: &str, floor: u32, by: &str, most: u32) -> Message {
+    let text = format!("window `{window}` wants at least {floor}, and {by} allows {most}");
+    Message::new(&codes::ODD_SCALER, text, "the lowest ceiling holds")
+        .help(format!("have {by} allow {floor} or more, or have window `{window}` want less"))
+}
+
+/// A ceiling below what there is always.
+pub(crate) fn ceiling_below_floor(window: &str, most: u32, floor: u32) -> Message {
+    let text = format!("window `{window}` allows {most}, and `floor` wants at least {floor}");
+    Message::new(&codes::ODD_SCALER, text, "the lowest ceiling holds")
+        .help("lower `floor`, or raise the ceiling of the window")
+}
+
+/// Two windows that nobody can tell apart.
+pub(crate) fn window_twice(name: &str) -> Message {
+    let text = format!("two windows are called `{}`", shown(name));
+    Message::new(&codes::WINDOW, text, "again here")
+        .help("give each its own name: decisions and `tidegate status` name them")
+}
+
+/// A cron expression of no time.
+pub(crate) fn window_never(cron: &str) -> Message {
+    let text = format!("`{}` names a time that never comes", shown(cron));
+    Message::new(&codes::WINDOW, text, "").help("is there such a day in that month?")
 }
