@@ -54,6 +54,37 @@ async fn load_is_followed_by_instances_up_and_down() {
 }
 
 #[tokio::test]
+async fn whoever_finds_no_place_in_the_first_pool_is_asked_for_once_in_the_next() {
+    let burst = config("127.60.77.32/28", 6);
+    let (_, first) = burst.split_once("[pools.burst]").unwrap();
+    let first =
+        format!("[pools.burst]{first}").replace("burst]", "base]").replace("burst.", "base.");
+    let first = first
+        .replace("127.60.77.32/28", "127.60.77.48/28")
+        .replace("ceiling = 6", "ceiling = 1\nfloor = 1");
+    let text = burst
+        .replace("to = { pool = \"burst\" }", "to = { waterfall = [\"base\", \"burst\"] }")
+        .replace("kind = \"elastic\"", "kind = \"elastic\"\ntier = 1")
+        + &first;
+    let elastic = Elastic(TestDoor::start(&text).await);
+    let door = &elastic.0;
+    door.logged_in(PATIENCE, "instance_serves pool=base", 1).await;
+    // Two of the eight find a place in the first pool, so three instances of two are needed.
+    let load = Load::start_at(door.addr("web"), "/slow?ms=50", 8, Manner::Kept, Duration::ZERO);
+    door.logged_in(PATIENCE, "instance_serves pool=burst", 3).await;
+    load.goes_on(800).await;
+    let (_, failures) = load.stop().await;
+    assert_eq!(failures, Vec::<String>::new());
+    let output = door.output();
+    let decisions =
+        output.lines().filter(|line| line.contains("pool=burst") && line.contains("need="));
+    let needs =
+        decisions.filter_map(|line| line.split("need=").nth(1)?.split(' ').next()?.parse().ok());
+    let most: u32 = needs.max().unwrap();
+    assert!(most <= 4, "{most} instances for six clients of eight:\n{output}");
+}
+
+#[tokio::test]
 async fn instances_serve_on_while_the_door_hands_over_and_its_successor_looks_after_them() {
     let text = config("127.60.79.0/28", 4).replace("ceiling", "floor = 1\nceiling")
         + "[admin]\nunix = \"admin.sock\"\n";
