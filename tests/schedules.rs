@@ -7,8 +7,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use serde_json::Value;
+use tests::door::one_pool;
 use tests::elastic::{Elastic, PATIENCE, ask, config};
 use tests::load::{Load, Manner};
+use tests::operator::Operator;
 use tests::{Answer, TestBackend, TestDoor};
 
 const ADMIN: &str = "[admin]\nunix = \"admin.sock\"\n";
@@ -164,4 +166,37 @@ async fn traffic_that_falls_together_with_errors_is_no_reason_to_shrink() {
     red.received(seen + 40).await;
     assert_eq!(door.times("scale_in_decided"), 0);
     broken.stop().await;
+}
+
+#[tokio::test]
+async fn neither_retries_of_the_door_nor_its_checks_are_demand() {
+    let backends = [TestBackend::start("red").await, TestBackend::start("blue").await];
+    let [red, blue] = &backends;
+    red.answer_by(|request| match request.target() {
+        "/healthz" => Answer::text("well"),
+        _ => Answer::status(503),
+    });
+    let text = one_pool(&[red, blue], 1)
+        .replace("interval = \"50ms\"", "interval = \"20ms\"")
+        .replace("[pools.app.health]", "outlier = { max_ejected = \"0%\" }\n[pools.app.health]")
+        + "retries = { max = 1, budget = \"100%\" }\n";
+    let (door, operator) = Operator::of(&text, &[red, blue]).await;
+    let pause = Duration::from_millis(100);
+    let load = Load::start(door.addr("web"), 10, Manner::Kept, pause);
+    // Ten clients a tenth of a second apart are 100 requests a second, and a few at the edges.
+    for _ in 0..5 {
+        let pools = operator.until("/v1/pools", |json| rate(json) > 20.0).await;
+        assert!(rate(&pools) <= 115.0, "{pools:#}");
+        red.received(red.request_count() + 40).await;
+    }
+    load.stop().await;
+    let status = operator.get("/v1/status").await;
+    let answered = usize::try_from(status["requests"].as_u64().unwrap()).unwrap();
+    let tries = red.request_count() + blue.request_count();
+    assert!(tries * 10 > answered * 13, "{tries} tries of {answered} requests: too few to tell");
+}
+
+/// Requests a second that wanted the first pool.
+fn rate(pools: &Value) -> f64 {
+    pools["pools"][0]["demand"]["arrivals_rps"].as_f64().unwrap_or_default()
 }
