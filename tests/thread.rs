@@ -110,7 +110,7 @@ async fn instances_serve_on_while_the_door_hands_over_and_its_successor_looks_af
 async fn no_instance_is_given_back_while_an_older_process_has_requests_there() {
     let text = config("127.60.80.0/28", 3).replace("ceiling", "floor = 3\nceiling")
         + "[admin]\nunix = \"admin.sock\"\n";
-    let thread = Thread(TestDoor::start(&text).await);
+    let thread = Elastic(TestDoor::start(&text).await);
     thread.0.logged_in(PATIENCE, "instance_serves", 3).await;
     let mut clients = Vec::new();
     for _ in 0..6 {
@@ -121,7 +121,7 @@ async fn no_instance_is_given_back_while_an_older_process_has_requests_there() {
     }
     // The next one needs nobody.
     thread.0.configure(&text.replace("floor = 3", "floor = 0"));
-    let successor = Thread(thread.0.launch_successor().ready().await);
+    let successor = Elastic(thread.0.launch_successor().ready().await);
     successor.0.logged_in(PATIENCE, "scale_in_decided", 1).await;
     for mut client in clients {
         assert_eq!(client.read_response().await.status, 200);
