@@ -208,6 +208,38 @@ async fn a_101_before_the_body_is_through_is_no_answer() {
     assert_eq!(client.read_response().await.status, 502);
 }
 
+/// Whoever sends a body slowly, or never all of it, must not make a backend look as if it had
+/// changed unasked: it is asked only when it has all of the request (RFC 9110 §7.8).
+#[tokio::test]
+async fn a_request_with_a_body_asks_for_no_upgrade() {
+    for workers in WORKERS {
+        let red = TestBackend::start("red").await;
+        let door = TestDoor::in_front_of(&[&red], workers).await;
+        for rest in [
+            "Content-Length: 9\r\n\r\nabc",
+            "Content-Length: 3\r\n\r\nabc",
+            "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        ] {
+            let seen = red.request_count();
+            red.answer_next(Answer::text("plain").early());
+            let mut client = door.client().await;
+            client.send(WEBSOCKET.replace("\r\n\r\n", &format!("\r\n{rest}"))).await;
+            assert_eq!(client.read_response().await.text(), "plain", "{rest:?}");
+            let request = red.request(seen);
+            assert_eq!(request.field("upgrade"), None, "{rest:?}");
+            assert_eq!(request.field("connection"), None, "{rest:?}");
+        }
+        // A length of nothing is no body.
+        red.answer_next(Answer::upgrade("websocket"));
+        let empty = WEBSOCKET.replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n");
+        let mut client = door.client().await;
+        assert_eq!(client.request(empty).await.status, 101);
+        client.send("hello").await;
+        assert_eq!(client.read_exact(5).await, b"hello");
+    }
+}
+
 #[tokio::test]
 async fn many_tunnels_are_open_at_once() {
     let red = TestBackend::start_with("red", Answer::upgrade("websocket")).await;

@@ -157,8 +157,8 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// Whether the client waits for a 100 before it sends the body.
     pub expect_continue: bool,
-    /// The protocol to change to, if Connection says `upgrade` as well; never `h2c`, which is
-    /// refused.
+    /// The protocol to change to, if Connection says `upgrade` as well and there is no body; never
+    /// `h2c`, which is refused.
     pub upgrade: Option<Span>,
     /// Whether the client takes trailers (`TE: trailers`).
     pub te_trailers: bool,

@@ -215,7 +215,9 @@ fn conclude(bytes: &[u8], facts: &Facts, head: &mut RequestHead) -> Result<(), M
     let has_body = !matches!(head.framing, Framing::None | Framing::Length(0));
     head.expect_continue = facts.expect_continue && is_http11 && has_body;
     head.keep_alive = !facts.close && (is_http11 || facts.keep_alive);
-    head.upgrade = if is_http11 { facts.upgrade(bytes)? } else { None };
+    // RFC 9110 §7.8: nobody may change before the whole request is there, and a client that keeps
+    // back its body must not make a backend look as if it had.
+    head.upgrade = if is_http11 { facts.upgrade(bytes)?.filter(|_| !has_body) } else { None };
     facts.mark_named(bytes, &mut head.fields);
     Ok(())
 }

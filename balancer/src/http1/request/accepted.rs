@@ -158,6 +158,11 @@ fn an_upgrade_needs_both_fields() {
     // Nobody is asked for HTTP/2 in this way.
     assert_eq!(upgrade("Upgrade: h2c"), None);
     assert_eq!(upgrade("Connection: upgrade"), None);
+    // Nor for anything behind a body: until that is through, nobody may change.
+    let empty = format!("{both}websocket\r\nContent-Length: 0");
+    assert_eq!(upgrade(&empty).as_deref(), Some("websocket"));
+    assert_eq!(upgrade(&format!("{both}websocket\r\nContent-Length: 1")), None);
+    assert_eq!(upgrade(&format!("{both}websocket\r\nTransfer-Encoding: chunked")), None);
 }
 
 #[test]
