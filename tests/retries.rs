@@ -194,6 +194,25 @@ async fn a_total_outage_costs_at_most_a_fifth_more_requests() {
     }
 }
 
+/// Nobody knows of a second attempt that it does not help before it has hung as long as the first.
+#[tokio::test]
+async fn a_total_outage_in_which_backends_hang_costs_no_more() {
+    for workers in WORKERS {
+        let (red, blue) = pair().await;
+        let limit = "timeouts = { attempt = \"400ms\" }\n";
+        let configuration = one_pool(&[&red, &blue], workers) + limit;
+        let door = TestDoor::checked(&configuration, &[&red, &blue]).await;
+        for backend in [&red, &blue] {
+            backend.answer(Answer::text("late").held());
+        }
+        // All of them come before the first retry has failed.
+        let tally = crowd(door.addr("web"), 100, 100, plain).await;
+        assert!(tally.keys().all(|key| key.starts_with("status 50")), "{tally:?}");
+        let cost = red.request_count() + blue.request_count();
+        assert!((101..=120).contains(&cost), "{cost} requests for 100");
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_tried_again_once_part_of_an_answer_is_out() {
     let (red, blue) = pair().await;

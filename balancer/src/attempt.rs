@@ -68,7 +68,7 @@ enum Dialed {
 pub(crate) struct Taken {
     lease: Lease,
     pool: Option<u16>,
-    is_paid: bool,
+    paid: i64,
 }
 
 impl Passage<'_> {
@@ -174,15 +174,15 @@ impl Passage<'_> {
             // It is given up only for a place elsewhere; else an answer is the best there is, and
             // without one the next look may find a place.
             let again = self.again(relay.exchange, cause);
-            let (pool, is_paid) = (relay.exchange.record.pool, relay.exchange.record.is_paid);
+            let (pool, paid) = (relay.exchange.record.pool, relay.exchange.record.paid);
             if let Some(lease) = self.another(relay.exchange, again) {
                 // Until this attempt is judged the record is its own.
                 let record = &mut relay.exchange.record;
                 let pool = std::mem::replace(&mut record.pool, pool);
-                let is_paid = std::mem::replace(&mut record.is_paid, is_paid);
-                return Err(Broken::GivenUp(Taken { lease, pool, is_paid }));
+                let paid = std::mem::replace(&mut record.paid, paid);
+                return Err(Broken::GivenUp(Taken { lease, pool, paid }));
             }
-            relay.takes_any |= cause != Cause::TooSlow;
+            relay.takes_any |= cause != Cause::Unwell;
         }
     }
 
@@ -348,8 +348,8 @@ impl Passage<'_> {
         let record = &exchange.record;
         if record.attempts > 1 {
             self.view.sheet.retried(record.pool.unwrap_or_default(), has_helped);
-            if record.is_paid && !has_helped {
-                self.budget(exchange).failed_again();
+            if record.paid > 0 {
+                self.budget(exchange).settle(record.paid, has_helped);
             }
         }
     }
@@ -416,7 +416,7 @@ impl Passage<'_> {
 fn given_up(exchange: &mut Exchange, next: Taken) -> Failed {
     let record = &mut exchange.record;
     (record.status, record.first_byte_us) = (0, None);
-    (record.pool, record.is_paid) = (next.pool, next.is_paid);
+    (record.pool, record.paid) = (next.pool, next.paid);
     Failed { outcome: Outcome::BadResponse, next: Next::Taken(next.lease) }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use policies::retry::{FAILED_AGAIN, TOKEN, earned, fade, most};
+use policies::retry::{Again, TOKEN, earned, fade, most, returned, settled, taken};
 use tokio::time::Instant;
 
 /// A turn that comes a little early is one all the same: workers do not wake at the same moment.
@@ -45,20 +45,27 @@ impl Budget {
         self.permille.store(permille, Ordering::Relaxed);
     }
 
-    /// Takes the token of one retry; false if there is none.
-    pub(crate) fn take(&self) -> bool {
-        let next = |tokens: i64| (tokens >= TOKEN).then_some(tokens - TOKEN);
-        self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    /// Takes what one retry costs before it has ended: how much, or `None` if there is no token.
+    pub(crate) fn take(&self, again: Again) -> Option<i64> {
+        let next = |tokens: i64| taken(again, tokens).map(|paid| tokens - paid);
+        let before = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+        taken(again, before)
     }
 
-    /// A token was taken and no retry came of it.
-    pub(crate) fn give_back(&self) {
-        self.tokens.fetch_add(TOKEN, Ordering::Relaxed);
+    /// So much was taken and no retry came of it.
+    pub(crate) fn give_back(&self, paid: i64) {
+        self.change(|tokens, most| returned(tokens, paid, most));
     }
 
-    /// A retry that was paid for has failed as well.
-    pub(crate) fn failed_again(&self) {
-        let next = |tokens: i64| Some((tokens - FAILED_AGAIN).max(0));
+    /// A retry that had paid so much has ended.
+    pub(crate) fn settle(&self, paid: i64, has_helped: bool) {
+        self.change(|tokens, most| settled(tokens, paid, has_helped, most));
+    }
+
+    fn change(&self, to: impl Fn(i64, i64) -> i64) {
+        let permille = self.permille.load(Ordering::Relaxed);
+        let most = most(permille, self.recent.load(Ordering::Relaxed));
+        let next = |tokens: i64| Some(to(tokens, most));
         // Never an error: there is always a next value.
         let _ = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
@@ -108,9 +115,9 @@ mod tests {
     #[test]
     fn a_quiet_pool_has_thirty_retries_and_earns_three_a_second() {
         let budget = Budget::new(100);
-        let taken = std::iter::from_fn(|| budget.take().then_some(())).take(100).count();
+        let taken = std::iter::from_fn(|| budget.take(Again::Paid)).take(100).count();
         assert_eq!(taken, 30);
-        budget.give_back();
+        budget.give_back(TOKEN);
         assert_eq!(budget.left(), 1);
         budget.report(0, budget.started + Duration::from_secs(1));
         assert_eq!(budget.left(), 4);
@@ -134,18 +141,31 @@ mod tests {
     #[test]
     fn retries_that_fail_empty_it_and_it_never_owes() {
         let budget = Budget::new(100);
-        let attempts = std::iter::from_fn(|| budget.take().then(|| budget.failed_again()));
-        assert_eq!(attempts.take(100).count(), 3);
+        let paid = || budget.take(Again::Paid).map(|paid| budget.settle(paid, false));
+        assert_eq!(std::iter::from_fn(paid).take(100).count(), 3);
         assert_eq!(budget.left(), 0);
         budget.report(0, budget.started + Duration::from_secs(1));
         assert_eq!(budget.left(), 3);
     }
 
     #[test]
+    fn retries_that_hang_have_emptied_it_before_they_end() {
+        let budget = Budget::new(100);
+        let paid: Vec<i64> = std::iter::from_fn(|| budget.take(Again::PaidAhead)).collect();
+        assert_eq!((paid.len(), budget.left()), (3, 0));
+        // One has helped, one fails, and one has not come about.
+        budget.settle(paid[0], true);
+        assert_eq!(budget.left(), 9);
+        budget.settle(paid[1], false);
+        budget.give_back(paid[2]);
+        assert_eq!(budget.left(), 19);
+    }
+
+    #[test]
     fn no_share_is_no_retry() {
         let budget = Budget::new(0);
-        assert!(!budget.take());
+        assert_eq!(budget.take(Again::Paid), None);
         budget.report(1_000, budget.started + Duration::from_secs(9));
-        assert!(!budget.take());
+        assert_eq!(budget.take(Again::PaidAhead), None);
     }
 }

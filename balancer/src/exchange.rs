@@ -91,8 +91,8 @@ pub(crate) struct Record {
     pub(crate) is_answering: bool,
     /// Part of the request's body was read and is in `kept` no longer: it cannot be sent again.
     pub(crate) is_body_gone: bool,
-    /// The attempt under way is a further one that the pool's budget has paid for.
-    pub(crate) is_paid: bool,
+    /// What the pool's budget has paid for the attempt under way, in thousandths of a token.
+    pub(crate) paid: i64,
 }
 
 impl Exchange {
@@ -133,7 +133,7 @@ impl Exchange {
                 stream_from_us: None,
                 is_answering: false,
                 is_body_gone: false,
-                is_paid: false,
+                paid: 0,
             },
         }
     }
@@ -156,7 +156,7 @@ impl Exchange {
         (record.bytes_in, record.bytes_out, record.attempts) = (0, 0, 0);
         (record.queue_us, record.connect_us, record.first_byte_us) = (None, None, None);
         record.stream_from_us = None;
-        (record.is_answering, record.is_body_gone, record.is_paid) = (false, false, false);
+        (record.is_answering, record.is_body_gone, record.paid) = (false, false, 0);
     }
 
     /// Keeps the bytes that the parsed head points into.

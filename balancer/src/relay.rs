@@ -174,7 +174,7 @@ impl<F: Front> Relay<'_, F> {
         self.set_timer();
         let backend = self.exchange.record.backend.as_ref();
         if is_awaited && backend.is_some_and(|slot| slot.is_unwell()) {
-            return Poll::Ready(Broken::Unwanted(Cause::TooSlow));
+            return Poll::Ready(Broken::Unwanted(Cause::Unwell));
         }
         self.poll_client(cx)
     }

@@ -23,8 +23,8 @@ impl Passage<'_> {
         let paid = self.pay(exchange, again)?;
         let lease = self.pick_other(exchange);
         match (&lease, paid) {
-            (Some(_), paid) => exchange.record.is_paid = paid.is_some(),
-            (None, Some(budget)) => budget.give_back(),
+            (Some(_), paid) => exchange.record.paid = paid.map_or(0, |(_, paid)| paid),
+            (None, Some((budget, paid))) => budget.give_back(paid),
             (None, None) => {}
         }
         lease
@@ -44,11 +44,11 @@ impl Passage<'_> {
             Some(lease) => Ok(lease),
             None => self.wait(front, exchange, Outcome::Full).await,
         };
-        exchange.record.is_paid = paid.is_some();
+        exchange.record.paid = paid.map_or(0, |(_, paid)| paid);
         self.worker.timers.read_clock();
         found.map_err(|ended| {
-            if let Some(budget) = paid {
-                budget.give_back();
+            if let Some((budget, paid)) = paid {
+                budget.give_back(paid);
             }
             // What the backend did says more than that no other had room.
             let is_ours = matches!(ended, Outcome::ClientGone | Outcome::Stopped);
@@ -56,13 +56,13 @@ impl Passage<'_> {
         })
     }
 
-    /// Takes the token, if one is needed: the bucket that it came from. `None` is no.
-    fn pay(&self, exchange: &Exchange, again: Again) -> Option<Option<&Budget>> {
+    /// Takes what it costs, if it does: how much, and the bucket that it came from. `None` is no.
+    fn pay(&self, exchange: &Exchange, again: Again) -> Option<Option<(&Budget, i64)>> {
         let budget = self.budget(exchange);
         match again {
             Again::Never => None,
             Again::Free => Some(None),
-            Again::Paid => budget.take().then_some(Some(budget)),
+            Again::Paid | Again::PaidAhead => Some(Some((budget, budget.take(again)?))),
         }
     }
 

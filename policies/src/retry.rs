@@ -61,9 +61,10 @@ pub enum Cause {
     Unavailable,
     /// The backend answered 504.
     GatewayTimeout,
-    /// No head of an answer within `timeouts.attempt`, which is there to try another backend; or
-    /// the backend was found unhealthy meanwhile.
+    /// No head of an answer within `timeouts.attempt`, which is there to try another backend.
     TooSlow,
+    /// The backend was found unhealthy while its answer was awaited.
+    Unwell,
 }
 
 impl Cause {
@@ -78,15 +79,16 @@ impl Cause {
     }
 }
 
-/// A set of [`Cause`]s. [`Cause::TooSlow`] is in every set: who wants none sets no limit.
+/// A set of [`Cause`]s. [`Cause::TooSlow`] is in every set, who wants none sets no limit; and so is
+/// [`Cause::Unwell`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Causes(u8);
 
 impl Causes {
-    /// Nothing but [`Cause::TooSlow`].
-    pub const NONE: Causes = Causes(1 << Cause::TooSlow as u8);
+    /// Nothing but those that are in every set.
+    pub const NONE: Causes = Causes(1 << Cause::TooSlow as u8 | 1 << Cause::Unwell as u8);
     /// All of them.
-    pub const ALL: Causes = Causes((1 << (Cause::TooSlow as u8 + 1)) - 1);
+    pub const ALL: Causes = Causes((1 << (Cause::Unwell as u8 + 1)) - 1);
 
     /// With one more.
     #[must_use]
@@ -126,8 +128,12 @@ pub enum Again {
     Never,
     /// Yes, and it costs the backends nothing: the request never reached one.
     Free,
-    /// Yes, if the budget has a token for it.
+    /// Yes, if the budget has a token for it. What it costs if it fails too is due when it does:
+    /// all that a backend had in flight when it died may be tried again at once.
     Paid,
+    /// Yes, if the budget has a token for it, of which it takes at once what it costs if it fails:
+    /// that is known late, and as many again would have been sent until then.
+    PaidAhead,
 }
 
 /// Whether a request may be sent again that a backend may have got already.
@@ -156,6 +162,7 @@ pub fn again(policy: &RetryPolicy, cause: Cause, sent: Sent) -> Again {
     }
     match cause {
         Cause::Connect => Again::Free,
+        Cause::TooSlow if sent.is_repeatable && policy.budget_permille > 0 => Again::PaidAhead,
         _ if sent.is_repeatable && policy.budget_permille > 0 => Again::Paid,
         _ => Again::Never,
     }
@@ -168,6 +175,29 @@ pub const TOKEN: i64 = 1_000;
 /// help, the bucket is empty after few attempts, whatever it had saved: a total outage costs some
 /// per cent of requests more and not what ten seconds of traffic have earned.
 pub const FAILED_AGAIN: i64 = 9 * TOKEN;
+
+/// What a paid attempt costs that fails as well.
+const FAILED: i64 = TOKEN + FAILED_AGAIN;
+
+/// What an attempt takes from a bucket with so many `tokens`; `None` if there is not one. Whoever
+/// takes ahead takes all that it will cost if it fails, as far as it is there.
+pub fn taken(again: Again, tokens: i64) -> Option<i64> {
+    let price = if again == Again::PaidAhead { FAILED } else { TOKEN };
+    (tokens >= TOKEN).then_some(price.min(tokens))
+}
+
+/// What a bucket has after an attempt has ended that had `paid` so much and shall have cost what it
+/// is worth: a token if it has helped, else ten. It never owes, and never has more than `most` by
+/// what it gets back.
+pub fn settled(tokens: i64, paid: i64, has_helped: bool, most: i64) -> i64 {
+    let cost = if has_helped { TOKEN } else { FAILED };
+    returned(tokens, paid - cost, most)
+}
+
+/// What it has with so much more (or less).
+pub fn returned(tokens: i64, back: i64, most: i64) -> i64 {
+    (tokens + back).min(most.max(tokens)).max(0)
+}
 
 /// Seconds over which requests are counted and tokens kept.
 pub const WINDOW_SECONDS: u64 = 10;
@@ -214,10 +244,12 @@ mod tests {
     #[test]
     fn what_may_have_reached_a_backend_is_paid_for_and_only_if_it_may_be_repeated() {
         use Cause::*;
-        for cause in [Reset, BadGateway, Unavailable, GatewayTimeout, TooSlow] {
+        for cause in [Reset, BadGateway, Unavailable, GatewayTimeout, Unwell] {
             check(cause, GET, Again::Paid);
             check(cause, POST, Again::Never);
         }
+        check(TooSlow, GET, Again::PaidAhead);
+        check(TooSlow, POST, Again::Never);
         check(Connect, GET, Again::Free);
         check(Connect, POST, Again::Free);
     }
@@ -241,7 +273,8 @@ mod tests {
         assert_eq!(again(&policy, Cause::Unavailable, GET), Again::Paid);
         assert_eq!(again(&policy, Cause::BadGateway, GET), Again::Never);
         assert_eq!(again(&policy, Cause::Connect, GET), Again::Never);
-        assert_eq!(again(&policy, Cause::TooSlow, GET), Again::Paid);
+        assert_eq!(again(&policy, Cause::TooSlow, GET), Again::PaidAhead);
+        assert_eq!(again(&policy, Cause::Unwell, GET), Again::Paid);
         assert!(policy.on.has_status(503) && !policy.on.has_status(502));
         assert!(!Causes::ALL.has_status(500) && !Causes::ALL.has_status(200));
     }
@@ -284,25 +317,75 @@ mod tests {
         assert_eq!(requests, 0);
     }
 
+    #[test]
+    fn a_retry_costs_one_token_if_it_helps_and_ten_if_not_whenever_they_are_taken() {
+        for again in [Again::Paid, Again::PaidAhead] {
+            for saved in [TOKEN, 3 * TOKEN, 10 * TOKEN, 30 * TOKEN] {
+                let paid = taken(again, saved).unwrap();
+                let left = saved - paid;
+                assert_eq!(settled(left, paid, true, 30 * TOKEN), saved - TOKEN, "{again:?}");
+                let failed = (saved - 10 * TOKEN).max(0);
+                assert_eq!(settled(left, paid, false, 30 * TOKEN), failed, "{again:?} {saved}");
+                // It has not come about.
+                assert_eq!(returned(left, paid, 30 * TOKEN), saved);
+            }
+            assert_eq!(taken(again, TOKEN - 1), None);
+        }
+        // Nobody has more by what comes back, nor less because the bucket has shrunk.
+        assert_eq!(settled(28 * TOKEN, 10 * TOKEN, true, 30 * TOKEN), 30 * TOKEN);
+        assert_eq!(settled(50 * TOKEN, 10 * TOKEN, true, 30 * TOKEN), 50 * TOKEN);
+    }
+
+    /// Retries in an outage of so many seconds at `rate` requests a second, each of which is tried
+    /// again `delay` ms after it came, and ends as late again.
+    fn retries(rate: u64, seconds: u64, delay: u64, again: Again) -> u64 {
+        let most = most(100, rate * 10);
+        let mut tokens = most;
+        let mut retries = 0;
+        let mut under_way = std::collections::VecDeque::new();
+        let span = 1_000_000 / rate;
+        for number in 0..rate * seconds {
+            let now = number * span;
+            while under_way.front().is_some_and(|(ends, _)| *ends <= now) {
+                let (_, paid) = under_way.pop_front().unwrap();
+                tokens = settled(tokens, paid, false, most);
+            }
+            if number % rate == 0 && number > 0 {
+                tokens = (tokens + earned(100, rate, 1)).min(most);
+            }
+            if now < delay * 1_000 {
+                continue;
+            }
+            if let Some(paid) = taken(again, tokens) {
+                tokens -= paid;
+                retries += 1;
+                under_way.push_back((now + delay * 1_000, paid));
+            }
+        }
+        retries
+    }
+
     /// Whatever was saved before, an outage of a second or more costs a fifth at most.
     #[test]
     fn a_total_outage_costs_at_most_a_fifth_more() {
-        for rate in [40_i64, 100, 1_000, 20_000] {
-            for seconds in [1, 2, 5, 60] {
-                let requests = u64::try_from(rate).unwrap();
-                let most = most(100, requests * 10);
-                let mut tokens = most;
-                let mut retries = 0;
-                for _ in 0..seconds {
-                    for _ in 0..rate {
-                        if tokens >= TOKEN {
-                            retries += 1;
-                            tokens = (tokens - TOKEN - FAILED_AGAIN).max(0);
-                        }
-                    }
-                    tokens = (tokens + earned(100, requests, 1)).min(most);
-                }
+        for rate in [40, 100, 1_000, 20_000] {
+            for seconds in [1, 2, 4, 60] {
+                let retries = retries(rate, seconds, 0, Again::Paid);
                 assert!(retries * 5 <= rate * seconds, "{retries} of {rate}/s in {seconds} s");
+            }
+        }
+    }
+
+    /// Nobody knows for a while that the second attempt does not help either.
+    #[test]
+    fn an_outage_in_which_backends_hang_costs_no_more() {
+        for rate in [40, 150, 1_000, 20_000] {
+            for seconds in [1, 2, 4, 60] {
+                for delay in [0, 50, 200, 500, 1_000, 3_000] {
+                    let retries = retries(rate, seconds, delay, Again::PaidAhead);
+                    let name = format!("{retries} of {rate}/s in {seconds} s, each {delay} ms");
+                    assert!(retries * 5 <= rate * seconds, "{name}");
+                }
             }
         }
     }
