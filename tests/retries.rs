@@ -1,9 +1,11 @@
 //! What is tried again, what is not, and what it costs the backends.
 
+use std::time::Duration;
+
 use tests::backend::answer::Step;
 use tests::crowd::{crowd, plain};
 use tests::door::one_pool;
-use tests::{Answer, CEILING, Death, TestBackend, TestDoor, within};
+use tests::{Answer, CEILING, Death, TestBackend, TestDoor, rest, within};
 
 const WORKERS: [usize; 2] = [1, 4];
 
@@ -210,6 +212,63 @@ async fn a_total_outage_in_which_backends_hang_costs_no_more() {
         assert!(tally.keys().all(|key| key.starts_with("status 50")), "{tally:?}");
         let cost = red.request_count() + blue.request_count();
         assert!((101..=120).contains(&cost), "{cost} requests for 100");
+    }
+}
+
+/// It takes the request and closes, which nobody can tell from a connection that was idle too long.
+#[tokio::test]
+async fn a_request_that_kept_connections_close_upon_is_sent_as_often_as_the_route_says() {
+    for (retries, expected) in [
+        // Over the kept connection, over a new one, and to the other backend.
+        ("max = 1", 3),
+        ("max = 5", 3),
+        ("max = 0", 1),
+        ("on = []", 1),
+        ("on = [\"503\"]", 1),
+        ("methods = [\"GET\"]", 1),
+        ("budget = \"0%\"", 1),
+    ] {
+        let (red, blue) = pair().await;
+        let configuration = with_retries(&[&red, &blue], 1, retries);
+        let door = TestDoor::checked(&configuration, &[&red, &blue]).await;
+        for backend in [&red, &blue] {
+            backend.answer_by(|request| match request.method() {
+                "DELETE" => Answer::close(),
+                _ => Answer::text("kept"),
+            });
+        }
+        let mut client = door.client().await;
+        within(CEILING, async {
+            while red.request_count() == 0 || blue.request_count() == 0 {
+                client.get("/").await;
+            }
+        })
+        .await;
+        rest(Duration::from_millis(50)).await;
+        let response = client.request(request("DELETE", "", "")).await;
+        assert_eq!(response.status, 502, "{retries}");
+        let of = |backend: &TestBackend| {
+            backend.requests().iter().filter(|request| request.method() == "DELETE").count()
+        };
+        assert_eq!(of(&red) + of(&blue), expected, "{retries}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_closes_each_kept_connection_costs_no_request_and_no_more_than_the_budget() {
+    for workers in WORKERS {
+        let red = TestBackend::start("red").await;
+        let door = TestDoor::in_front_of(&[&red], workers).await;
+        red.answer_by(|request| match request.place {
+            0 => Answer::text("first"),
+            _ => Answer::close(),
+        });
+        let mut client = door.client().await;
+        for _ in 0..300 {
+            assert_eq!(client.request(request("DELETE", "", "")).await.text(), "first");
+        }
+        let cost = red.request_count();
+        assert!((301..=330).contains(&cost), "{cost} requests for 300");
     }
 }
 

@@ -47,9 +47,7 @@ async fn a_connection_that_the_backend_has_closed_while_idle_is_not_used() {
 async fn a_reused_connection_that_dies_before_its_answer_costs_only_what_may_not_be_repeated() {
     for workers in WORKERS {
         let red = TestBackend::start("red").await;
-        // A route that never tries another backend: a stale connection is no failed attempt.
-        let configuration = one_pool(&[&red], workers) + "retries = { max = 0 }\n";
-        let door = TestDoor::checked(&configuration, &[&red]).await;
+        let door = TestDoor::in_front_of(&[&red], workers).await;
         for (end, method, body, expected) in [
             (Step::Close, "GET", "", 200),
             (Step::Reset, "GET", "", 200),

@@ -10,7 +10,7 @@ use policies::retry::{Again, Cause};
 
 use crate::config::{ListenerConfig, RouteConfig};
 use crate::debt::Debt;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Repeat};
 use crate::forward::Forwarding;
 use crate::front::Front;
 use crate::outcome::Outcome;
@@ -87,6 +87,9 @@ impl Passage<'_> {
                     Ok(upstream) => upstream,
                     Err(failed) => {
                         self.count_retry(exchange, false);
+                        if exchange.record.repeat == Repeat::Paid {
+                            self.settle_repeat(exchange, false);
+                        }
                         return Err(failed);
                     }
                 },
@@ -96,7 +99,7 @@ impl Passage<'_> {
             let ended = self.relay(front, exchange, &mut upstream, &mut lease).await;
             // It was closed while it was idle, which says nothing of the backend.
             let is_stale = matches!(ended, Err(Broken::Closed)) && upstream.is_reused;
-            if is_stale && self.may_be_sent_again(exchange) {
+            if is_stale && self.is_repeated(exchange, &lease, &upstream) {
                 lease.0.sheet.failed(BackendFault::StaleConnection);
                 continue;
             }
@@ -200,6 +203,10 @@ impl Passage<'_> {
     }
 
     fn reuse(&self, exchange: &Exchange, lease: &Lease) -> Option<Box<Upstream>> {
+        // One that was closed is enough for a request.
+        if exchange.record.attempts > 1 && exchange.record.repeat != Repeat::None {
+            return None;
+        }
         let care = if self.may_fail(exchange) { Care::Repeatable } else { Care::Once };
         let config = self.view.pool_config(self.pool(exchange));
         lease.0.reuse(&config.upstream, self.worker.timers.now(), care)
@@ -393,6 +400,9 @@ impl Passage<'_> {
         upstream: &Upstream,
         broken: &Broken,
     ) -> Result<Outcome, Failed> {
+        if exchange.record.repeat == Repeat::Paid {
+            self.settle_repeat(exchange, true);
+        }
         let (outcome, fault) = name(broken, upstream.is_reused);
         exchange.record.reason = reason(broken);
         if let Some(fault) = fault {
@@ -415,6 +425,10 @@ impl Passage<'_> {
 /// Another backend may do better, and a place there is taken.
 fn given_up(exchange: &mut Exchange, next: Taken) -> Failed {
     let record = &mut exchange.record;
+    if record.repeat == Repeat::Paid {
+        // It brought an answer, which is what it was for.
+        record.repeat = Repeat::Spent;
+    }
     (record.status, record.first_byte_us) = (0, None);
     (record.pool, record.paid) = (next.pool, next.paid);
     Failed { outcome: Outcome::BadResponse, next: Next::Taken(next.lease) }

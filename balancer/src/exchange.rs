@@ -91,8 +91,20 @@ pub(crate) struct Record {
     pub(crate) is_answering: bool,
     /// Part of the request's body was read and is in `kept` no longer: it cannot be sent again.
     pub(crate) is_body_gone: bool,
+    /// Whether it was sent again because a kept connection turned out closed.
+    pub(crate) repeat: Repeat,
     /// What the pool's budget has paid for the attempt under way, in thousandths of a token.
     pub(crate) paid: i64,
+}
+
+/// What became of the one repeat that a request has where a kept connection turned out closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    None,
+    /// It is under way, and a token was taken for it.
+    Paid,
+    /// There was one.
+    Spent,
 }
 
 impl Exchange {
@@ -133,6 +145,7 @@ impl Exchange {
                 stream_from_us: None,
                 is_answering: false,
                 is_body_gone: false,
+                repeat: Repeat::None,
                 paid: 0,
             },
         }
@@ -156,7 +169,8 @@ impl Exchange {
         (record.bytes_in, record.bytes_out, record.attempts) = (0, 0, 0);
         (record.queue_us, record.connect_us, record.first_byte_us) = (None, None, None);
         record.stream_from_us = None;
-        (record.is_answering, record.is_body_gone, record.paid) = (false, false, 0);
+        (record.is_answering, record.is_body_gone) = (false, false);
+        (record.repeat, record.paid) = (Repeat::None, 0);
     }
 
     /// Keeps the bytes that the parsed head points into.

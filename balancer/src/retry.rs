@@ -1,16 +1,19 @@
 //! Whether a request is tried again, and where: the rules of `policies::retry` applied to an
 //! exchange, its route and its pool.
 
-use policies::retry::{self, Again, Cause, Sent};
+use policies::retry::{self, Again, Cause, Sent, TOKEN};
 
 use crate::attempt::Passage;
 use crate::budget::Budget;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Repeat};
 use crate::front::Front;
 use crate::http1::{Framing, Known};
 use crate::outcome::Outcome;
 use crate::relay::KEPT_MOST;
-use crate::upstream::Lease;
+use crate::upstream::{Lease, Upstream};
+
+/// When no more retries than these are left, no connection is risked that may turn out closed.
+const FEW_TOKENS: u64 = 15;
 
 impl Passage<'_> {
     /// Whether another attempt may follow one that failed so.
@@ -80,10 +83,40 @@ impl Passage<'_> {
         &self.view.snapshot.pools[self.pool(exchange)].budget
     }
 
-    /// Whether the request may be sent a second time to a backend that closed an idle connection.
-    pub(crate) fn may_be_sent_again(&self, exchange: &Exchange) -> bool {
-        let sent = self.sent(exchange);
-        sent.is_repeatable && sent.is_body_here && !sent.is_answering
+    /// Whether the request is sent a second time, over a new connection, to a backend that closed a
+    /// kept one before it answered: once, and paid like a further attempt, though it is none. What
+    /// the backend cannot have got needs neither permission nor token.
+    #[cold]
+    pub(crate) fn is_repeated(
+        &self,
+        exchange: &mut Exchange,
+        lease: &Lease,
+        upstream: &Upstream,
+    ) -> bool {
+        let sent = Sent { attempts: 1, ..self.sent(exchange) };
+        let again = retry::again(&self.route.retries, Cause::Reset, sent);
+        let budget = self.budget(exchange);
+        let may = exchange.record.repeat == Repeat::None && !sent.is_answering && sent.is_body_here;
+        let is_due = may && again == Again::Paid;
+        let is_paid = is_due && budget.take(again).is_some();
+        if is_due && (!is_paid || budget.left() < FEW_TOKENS) {
+            lease.0.distrust(self.worker.timers.now());
+        }
+        let head = &exchange.head;
+        let is_harmless = head.method.is_idempotent() && head.framing == Framing::None;
+        let is_sent = is_paid || (may && is_harmless && upstream.wire.socket.was_closed_before());
+        if is_sent {
+            exchange.record.repeat = if is_paid { Repeat::Paid } else { Repeat::Spent };
+        }
+        is_sent
+    }
+
+    /// A repeat that was paid for has not come about, or was no use: in the end its token is as
+    /// dear as that of a further attempt.
+    pub(crate) fn settle_repeat(&self, exchange: &mut Exchange, was_sent: bool) {
+        exchange.record.repeat = Repeat::Spent;
+        let budget = self.budget(exchange);
+        if was_sent { budget.settle(TOKEN, false) } else { budget.give_back(TOKEN) }
     }
 
     /// Whether it does no harm if the connection turns out to be dead: the request may be sent
@@ -94,7 +127,7 @@ impl Passage<'_> {
             Framing::Length(length) => length <= KEPT_MOST,
             Framing::Chunked | Framing::UntilClose => false,
         };
-        is_short && self.is_repeatable(exchange)
+        is_short && self.route.retries.repeats() && self.is_repeatable(exchange)
     }
 
     /// Whether its body is to be kept while it is sent.

@@ -130,6 +130,17 @@ impl Socket {
         }
     }
 
+    /// Of a connection whose end was read: whether it was closed before what was sent last came.
+    /// A kernel that gets something for a connection that nobody has open any more answers with a
+    /// reset, and does so for nothing that was read.
+    pub(crate) fn was_closed_before(&self) -> bool {
+        match &self.0 {
+            State::Watched(stream) => matches!(stream.take_error(), Ok(Some(_))),
+            State::Plain(stream) => matches!(stream.take_error(), Ok(Some(_))),
+            State::Lost => false,
+        }
+    }
+
     /// Asks the kernel, with one `recv(MSG_PEEK)`, whether an idle connection is still quiet.
     pub(crate) fn is_surely_quiet(&self) -> bool {
         let mut byte = [0_u8; 1];

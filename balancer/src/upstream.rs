@@ -56,8 +56,8 @@ pub(crate) struct SlotLocal {
     pub(crate) latency: RefCell<Ewma>,
     /// When this worker last picked it.
     pub(crate) picked: Cell<Millis>,
-    /// It is no member any more: nothing asks it again.
-    has_left: Cell<bool>,
+    /// From when on connections to it are kept; never again if it is no member any more.
+    keeps_from: Cell<Millis>,
     // Boxed, so that a request moves a pointer and an idle client owns no room for one.
     #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Upstream>>>,
@@ -159,6 +159,10 @@ const FRESH_MS: Millis = 800;
 /// knows: until then only a request that can be repeated takes the risk.
 const RESTED_MS: Millis = 10;
 
+/// How long no connection is kept to a backend that closes them too often: what a bucket earns in
+/// this time is all that it can hold.
+const DISTRUST_MS: Millis = 10_000;
+
 impl SlotLocal {
     pub(crate) fn new(slot: Arc<Slot>, sheet: Arc<BackendSheet>) -> SlotLocal {
         SlotLocal {
@@ -166,7 +170,7 @@ impl SlotLocal {
             sheet,
             latency: RefCell::new(Ewma::default()),
             picked: Cell::new(0),
-            has_left: Cell::new(false),
+            keeps_from: Cell::new(0),
             idle: RefCell::default(),
         }
     }
@@ -198,7 +202,8 @@ impl SlotLocal {
         upstream.used = now;
         upstream.served += 1;
         let mut idle = self.idle.borrow_mut();
-        if upstream.may_serve(config, now) && idle.len() < config.max_idle && !self.has_left.get() {
+        let is_kept = now >= self.keeps_from.get() && idle.len() < config.max_idle;
+        if upstream.may_serve(config, now) && is_kept {
             idle.push(upstream);
         }
         self.sheet.set_idle(idle.len());
@@ -216,7 +221,14 @@ impl SlotLocal {
 
     /// It is a member no more: closes what is idle, and what will be.
     pub(crate) fn part(&self) {
-        self.has_left.set(true);
+        self.keeps_from.set(Millis::MAX);
+        self.close_idle();
+    }
+
+    /// It closes kept connections more often than can be made good: none is kept for a while.
+    pub(crate) fn distrust(&self, now: Millis) {
+        let until = now.saturating_add(DISTRUST_MS);
+        self.keeps_from.set(self.keeps_from.get().max(until));
         self.close_idle();
     }
 

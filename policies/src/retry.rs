@@ -39,6 +39,14 @@ impl Default for RetryPolicy {
     }
 }
 
+impl RetryPolicy {
+    /// Whether a request may be sent again that was closed upon.
+    #[inline]
+    pub fn repeats(&self) -> bool {
+        self.max > 0 && self.on.has(Cause::Reset) && self.budget_permille > 0
+    }
+}
+
 /// Which methods may be sent again although a backend may have got them already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Methods {
