@@ -170,7 +170,14 @@ pub(crate) static TIMEOUTS: Shape = Shape {
 
 pub(crate) static RETRIES: Shape = Shape {
     keys: &[
-        key("max", Kind::Integer(0, 10), "Attempts beyond the first. A repeat where a kept connection turned out closed is none of them: there is one at most, paid from `budget`, and with `0` none that a backend may have got.").or("1"),
+        key(
+            "max",
+            Kind::Integer(0, 10),
+            "Attempts beyond the first. A repeat where a kept connection turned out closed is none \
+             of them: there is one at most, paid from `budget`, and with `0` none that a backend \
+             may have got.",
+        )
+        .or("1"),
         key(
             "on",
             Kind::List(&Kind::Word(&[
