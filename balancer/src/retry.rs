@@ -111,12 +111,13 @@ impl Passage<'_> {
         is_sent
     }
 
-    /// A repeat that was paid for has not come about, or was no use: in the end its token is as
-    /// dear as that of a further attempt.
+    /// A repeat that was paid for is over, or has not come about. One that fails costs no more than
+    /// its token: all that a backend keeps may fail at once, and no request has a second one.
     pub(crate) fn settle_repeat(&self, exchange: &mut Exchange, was_sent: bool) {
         exchange.record.repeat = Repeat::Spent;
-        let budget = self.budget(exchange);
-        if was_sent { budget.settle(TOKEN, false) } else { budget.give_back(TOKEN) }
+        if !was_sent {
+            self.budget(exchange).give_back(TOKEN);
+        }
     }
 
     /// Whether it does no harm if the connection turns out to be dead: the request may be sent
