@@ -187,9 +187,14 @@ impl Process {
 
     /// Waits until it has executed another POST: the door sends to it.
     pub async fn takes_requests(&self) {
+        self.takes_requests_within(CEILING).await;
+    }
+
+    /// The same, within so long.
+    pub async fn takes_requests_within(&self, limit: Duration) {
         let posts = || self.told.lock().expect("no reader panics").posts.len();
         let before = posts();
-        within(CEILING, async {
+        within(limit, async {
             while posts() == before {
                 tokio::time::sleep(Duration::from_millis(1)).await; // a poll with a ceiling
             }
