@@ -272,6 +272,44 @@ async fn a_backend_that_closes_each_kept_connection_costs_no_request_and_no_more
     }
 }
 
+/// Many at once find one of two backends hanging: the other answers, so each of them is helped.
+#[tokio::test]
+async fn one_backend_that_hangs_costs_nobody_an_answer() {
+    for workers in WORKERS {
+        let (red, blue) = pair().await;
+        let configuration =
+            one_pool(&[&red, &blue], workers) + "timeouts = { attempt = \"400ms\" }\n";
+        let door = TestDoor::checked(&configuration, &[&red, &blue]).await;
+        red.answer(Answer::text("late").held());
+        let tally = crowd(door.addr("web"), 40, 40, plain).await;
+        assert_eq!(tally["blue"], 40, "{tally:?}");
+    }
+}
+
+/// Each pool of a waterfall is paid back what it has paid.
+#[tokio::test]
+async fn a_retry_that_moves_to_the_next_pool_is_paid_by_the_first() {
+    for workers in WORKERS {
+        let (red, blue) = pair().await;
+        let entry =
+            |backend: &TestBackend| format!("backends = [{{ address = \"{}\" }}]", backend.addr());
+        let configuration = one_pool(&[&red], workers)
+            .replace("to = { pool = \"app\" }", "to = { waterfall = [\"app\", \"next\"] }")
+            + "timeouts = { attempt = \"150ms\" }\n"
+            + &format!(
+                "[pools.next]\n{}\n[pools.next.health]\npath = \"/healthz\"\ninterval = \"50ms\"\n\
+                 healthy_after = 1\n[pools.app.outlier]\nmax_ejected = \"0%\"\n",
+                entry(&blue)
+            );
+        let door = TestDoor::checked(&configuration, &[&red, &blue]).await;
+        red.answer(Answer::text("late").held());
+        let mut client = door.client().await;
+        for number in 0..12 {
+            assert_eq!(client.get("/").await.text(), "blue", "{number}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_tried_again_once_part_of_an_answer_is_out() {
     let (red, blue) = pair().await;
@@ -350,6 +388,8 @@ async fn a_further_attempt_is_counted_once_whatever_ends_it() {
         }
         let series =
             |outcome| format!("tidegate_retries_total{{pool=\"app\",outcome=\"{outcome}\"}}");
+        // Counted when the attempt is over, which is after its answer.
+        within(CEILING, async { while door.metric(&series("failed")).await < 2.0 {} }).await;
         assert_eq!(door.metric(&series("failed")).await, 2.0);
         assert_eq!(door.metric(&series("ok")).await, 0.0);
     }

@@ -10,7 +10,7 @@ use policies::retry::{Again, Cause};
 
 use crate::config::{ListenerConfig, RouteConfig};
 use crate::debt::Debt;
-use crate::exchange::{Exchange, Repeat};
+use crate::exchange::{Exchange, Paid, Repeat};
 use crate::forward::Forwarding;
 use crate::front::Front;
 use crate::outcome::Outcome;
@@ -68,7 +68,7 @@ enum Dialed {
 pub(crate) struct Taken {
     lease: Lease,
     pool: Option<u16>,
-    paid: i64,
+    paid: Paid,
 }
 
 impl Passage<'_> {
@@ -355,8 +355,9 @@ impl Passage<'_> {
         let record = &exchange.record;
         if record.attempts > 1 {
             self.view.sheet.retried(record.pool.unwrap_or_default(), has_helped);
-            if record.paid > 0 {
-                self.budget(exchange).settle(record.paid, has_helped);
+            if let Some((payer, paid)) = record.paid {
+                let payer = usize::from(payer.unwrap_or_default());
+                self.view.snapshot.pools[payer].budget.settle(paid, has_helped);
             }
         }
     }

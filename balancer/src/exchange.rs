@@ -93,9 +93,12 @@ pub(crate) struct Record {
     pub(crate) is_body_gone: bool,
     /// Whether it was sent again because a kept connection turned out closed.
     pub(crate) repeat: Repeat,
-    /// What the pool's budget has paid for the attempt under way, in thousandths of a token.
-    pub(crate) paid: i64,
+    /// What was paid for the attempt under way.
+    pub(crate) paid: Paid,
 }
+
+/// The pool whose budget has paid, and how much, in thousandths of a token.
+pub(crate) type Paid = Option<(Option<u16>, i64)>;
 
 /// What became of the one repeat that a request has where a kept connection turned out closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +149,7 @@ impl Exchange {
                 is_answering: false,
                 is_body_gone: false,
                 repeat: Repeat::None,
-                paid: 0,
+                paid: None,
             },
         }
     }
@@ -170,7 +173,7 @@ impl Exchange {
         (record.queue_us, record.connect_us, record.first_byte_us) = (None, None, None);
         record.stream_from_us = None;
         (record.is_answering, record.is_body_gone) = (false, false);
-        (record.repeat, record.paid) = (Repeat::None, 0);
+        (record.repeat, record.paid) = (Repeat::None, None);
     }
 
     /// Keeps the bytes that the parsed head points into.

@@ -23,10 +23,12 @@ impl Passage<'_> {
 
     /// A place at another backend that is free now, paid for if it has to be.
     pub(crate) fn another(&self, exchange: &mut Exchange, again: Again) -> Option<Lease> {
-        let paid = self.pay(exchange, again)?;
+        let (payer, paid) = (exchange.record.pool, self.pay(exchange, again)?);
         let lease = self.pick_other(exchange);
         match (&lease, paid) {
-            (Some(_), paid) => exchange.record.paid = paid.map_or(0, |(_, paid)| paid),
+            (Some(_), paid) => {
+                exchange.record.paid = paid.map(|(_, paid)| (payer, paid));
+            }
             (None, Some((budget, paid))) => budget.give_back(paid),
             (None, None) => {}
         }
@@ -42,12 +44,13 @@ impl Passage<'_> {
         failed: Outcome,
         again: Again,
     ) -> Result<Lease, Outcome> {
+        let payer = exchange.record.pool;
         let Some(paid) = self.pay(exchange, again) else { return Err(failed) };
         let found = match self.pick_other(exchange) {
             Some(lease) => Ok(lease),
             None => self.wait(front, exchange, Outcome::Full).await,
         };
-        exchange.record.paid = paid.map_or(0, |(_, paid)| paid);
+        exchange.record.paid = paid.map(|(_, paid)| (payer, paid));
         self.worker.timers.read_clock();
         found.map_err(|ended| {
             if let Some((budget, paid)) = paid {
@@ -65,8 +68,19 @@ impl Passage<'_> {
         match again {
             Again::Never => None,
             Again::Free => Some(None),
+            // Some backend is well, so it is likely to help.
+            Again::PaidAhead if self.has_hope(exchange) => {
+                Some(Some((budget, budget.take(Again::Paid)?)))
+            }
             Again::Paid | Again::PaidAhead => Some(Some((budget, budget.take(again)?))),
         }
+    }
+
+    /// Whether somebody has answered while this attempt had none.
+    fn has_hope(&self, exchange: &Exchange) -> bool {
+        let record = &exchange.record;
+        let since = record.started_ms + record.asked.saturating_sub(record.started) / 1000;
+        self.pools.iter().any(|pool| self.view.has_answered_since(usize::from(pool.0), since))
     }
 
     fn pick_other(&self, exchange: &mut Exchange) -> Option<Lease> {

@@ -126,6 +126,13 @@ impl View {
         View { pools: pools.collect(), splits, sheet, via, is_limited, snapshot }
     }
 
+    /// Whether a backend of this pool has answered since then, as far as this worker has seen.
+    #[cold]
+    pub(crate) fn has_answered_since(&self, pool: usize, since: Millis) -> bool {
+        let has = |local: &Rc<SlotLocal>| local.latency.borrow().has_observed_since(since * 1000);
+        self.pools[pool].locals.iter().any(has)
+    }
+
     /// Picks a backend of a pool and takes a place on it. No lock, no allocation.
     pub(crate) fn pick(
         &self,

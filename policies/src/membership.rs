@@ -3,9 +3,9 @@
 //! ```text
 //!           admit               pass                drain                drained
 //!   (none) ───────► Joining ───────────► Serving ───────────► Draining ───────────► Drained
-//!                    ▲   │                   ▲                    │                  ▲   │
-//!                    │   │                   └──────undrain───────┘                  │   │
-//!                    │   └──────────────────────────drain────────────────────────────┘   │
+//!                    ▲   │                   ▲                  ▲ │                      │
+//!                    │   │                   └──────undrain─────┼─┘                      │
+//!                    │   └──────────────────────────drain───────┘                        │
 //!                    └─────────────────────────────undrain───────────────────────────────┘
 //! ```
 //!
@@ -306,8 +306,8 @@ impl Membership {
     fn drain(&mut self, key: BackendKey) -> Result<(), Rejected> {
         let member = self.member_mut(&key)?;
         member.stage = match member.stage {
-            Stage::Joining => Stage::Drained, // it has no requests to finish
-            Stage::Serving => Stage::Draining,
+            // One that joins has nothing under way here, but an older process may have.
+            Stage::Joining | Stage::Serving => Stage::Draining,
             stage => return Err(reject("drain", key, stage, "joining or serving")),
         };
         Ok(())

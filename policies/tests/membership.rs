@@ -77,8 +77,8 @@ fn only_a_joining_member_can_pass() {
 }
 
 #[test]
-fn a_serving_member_drains_and_a_joining_one_has_nothing_to_drain() {
-    check(&Change::Drain { key: key("a") }, ["drained", "draining", "rejected", "rejected"]);
+fn whoever_joins_or_serves_drains() {
+    check(&Change::Drain { key: key("a") }, ["draining", "draining", "rejected", "rejected"]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use balancer::{Door, Stage};
 use health::Monitor;
 use infra::dns;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::adapters::DoorSource;
 use crate::admin::{
@@ -144,6 +144,8 @@ pub struct App {
     /// Set when they run; operators find them there.
     scalers: Arc<OnceLock<Vec<Handle>>>,
     exit: Arc<Exit>,
+    /// Hears of what is under way in the door before; ends with it.
+    predecessor: Option<AbortHandle>,
     /// Tells it of what is under way here.
     successor: JoinSet<()>,
 }
@@ -272,6 +274,7 @@ impl App {
             scaling: JoinSet::new(),
             scalers,
             exit,
+            predecessor: None,
             successor: JoinSet::new(),
         }
     }

@@ -160,12 +160,11 @@ pub struct Left {
     pub under_way: Vec<UnderWayState>,
 }
 
-/// What is under way at one address of a backend.
+/// What is under way at a backend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UnderWayState {
     pool: String,
     id: String,
-    address: SocketAddr,
     in_flight: u32,
     streams: u32,
 }
@@ -345,17 +344,17 @@ impl From<BackendState> for Known {
 
 impl From<UnderWay> for UnderWayState {
     fn from(at: UnderWay) -> UnderWayState {
-        let UnderWay { key, address, in_flight, streams } = at;
+        let UnderWay { key, in_flight, streams } = at;
         let (pool, id) = (key.pool.to_string(), key.backend.to_string());
-        UnderWayState { pool, id, address, in_flight, streams }
+        UnderWayState { pool, id, in_flight, streams }
     }
 }
 
 impl From<UnderWayState> for UnderWay {
     fn from(state: UnderWayState) -> UnderWay {
-        let UnderWayState { pool, id, address, in_flight, streams } = state;
+        let UnderWayState { pool, id, in_flight, streams } = state;
         let key = BackendKey { pool: PoolName(pool.into()), backend: BackendId(id.into()) };
-        UnderWay { key, address, in_flight, streams }
+        UnderWay { key, in_flight, streams }
     }
 }
 

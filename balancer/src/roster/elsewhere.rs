@@ -1,21 +1,16 @@
 //! Requests that an older process still has at the backends of this door: they are as much a reason
 //! to wait with a backend's end as our own (0005).
 
-use std::net::SocketAddr;
-
 use policies::backend::BackendKey;
 
-use super::standing::Standing;
 use super::state::State;
 use super::{Roster, tell};
 
-/// What a process has under way at one address of a backend.
+/// What a process has under way at a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnderWay {
     /// The backend.
     pub key: BackendKey,
-    /// Where that is.
-    pub address: SocketAddr,
     /// Requests, without those that became streams.
     pub in_flight: u32,
     /// Streams.
@@ -34,11 +29,6 @@ impl Roster {
         tell(state, None);
     }
 
-    /// Whether an older process has anything under way.
-    pub fn is_busy_elsewhere(&self) -> bool {
-        !self.lock().elsewhere.is_empty()
-    }
-
     /// What this process has under way, and those before it, for one that takes over.
     pub fn under_way(&self) -> Vec<UnderWay> {
         let state = self.lock();
@@ -46,7 +36,6 @@ impl Roster {
         let slots = members.flat_map(|member| member.slot.into_iter().chain(member.finishing));
         let own = slots.map(|slot| UnderWay {
             key: slot.key.clone(),
-            address: slot.address,
             in_flight: slot.in_flight(),
             streams: slot.streams(),
         });
@@ -56,10 +45,9 @@ impl Roster {
 }
 
 impl State {
-    /// Requests and streams of older processes at a member.
-    pub(super) fn elsewhere(&self, key: &BackendKey, standing: &Standing) -> (u32, u32) {
-        let Some(slot) = &standing.slot else { return (0, 0) };
-        let there = |at: &&UnderWay| at.key == *key && at.address == slot.address;
+    /// Requests and streams of older processes at a member, at whatever address it had there.
+    pub(super) fn elsewhere(&self, key: &BackendKey) -> (u32, u32) {
+        let there = |at: &&UnderWay| at.key == *key;
         self.elsewhere.iter().filter(there).fold((0, 0), |(requests, streams), at| {
             (requests.saturating_add(at.in_flight), streams.saturating_add(at.streams))
         })

@@ -234,7 +234,7 @@ impl State {
             is_breaker_held: standing.conduct.breaker.is_held(),
             pulse: Arc::clone(&standing.conduct.pulse),
             finishing: self.slots.finishing(key).cloned().collect(),
-            elsewhere: self.elsewhere(key, standing),
+            elsewhere: self.elsewhere(key),
             epoch: standing.epoch,
         })
     }
@@ -323,7 +323,7 @@ impl State {
     /// Its slots are closed already, so it stays so.
     fn has_finished(&self, key: &BackendKey, standing: &Standing) -> bool {
         let mut slots = standing.slot.iter().chain(self.slots.finishing(key));
-        slots.all(|slot| slot.is_idle()) && self.elsewhere(key, standing) == (0, 0)
+        slots.all(|slot| slot.is_idle()) && self.elsewhere(key) == (0, 0)
     }
 
     /// Changes that this program itself concluded, which the membership takes.

@@ -24,6 +24,11 @@ impl Ewma {
         });
     }
 
+    /// Whether a latency was taken in at that time or later.
+    pub fn has_observed_since(&self, us: u64) -> bool {
+        self.value_us.is_some() && self.observed_at_us >= us
+    }
+
     /// The average in microseconds, `None` before the first latency.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between u32 samples
     pub fn value_us(&self) -> Option<u32> {

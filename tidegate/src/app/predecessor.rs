@@ -28,8 +28,8 @@ use crate::hand_over::{
 const FIRST_WORD: Duration = Duration::from_secs(60);
 /// Backends that it did not have are waited for until their first check has ended, or so long.
 const FIRST_VERDICTS: Duration = Duration::from_secs(5);
-/// Longer than any door takes to end.
-const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A door that says nothing for so long beyond its time is stopped, or hangs.
+const SILENCE: Duration = Duration::from_secs(60);
 /// They are looked at so often.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -153,14 +153,14 @@ impl App {
         self.door.widen();
         tracing::info!(predecessor = state.pid, backends = known.len(), "taken_over");
         let predecessor = state.pid;
-        let roster = Arc::clone(self.roster());
-        self.tasks.spawn(async move {
-            while let Ok(left) = line.hear::<Left>(LIFE).await {
+        let (roster, limit) = (Arc::clone(self.roster()), self.drain.hand_over + SILENCE);
+        self.predecessor = Some(self.tasks.spawn(async move {
+            while let Ok(left) = line.hear::<Left>(limit).await {
                 hear(&roster, left);
             }
             roster.hear_of_elsewhere(Vec::new());
             tracing::info!(predecessor, "predecessor_ended");
-        });
+        }));
         Ok(())
     }
 

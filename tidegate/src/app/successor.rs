@@ -90,9 +90,8 @@ impl App {
     /// successor hears of older processes through us, so theirs end first too.
     pub async fn follow(self, hurry: watch::Receiver<bool>) {
         let (begun, limit) = (Instant::now(), self.drain.hand_over);
-        let roster = Arc::clone(self.roster());
         let others = async {
-            while roster.is_busy_elsewhere() {
+            while self.predecessor.as_ref().is_some_and(|it| !it.is_finished()) {
                 tokio::time::sleep(REPORT).await;
             }
         };
