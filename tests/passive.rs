@@ -72,7 +72,8 @@ async fn a_backend_that_resets_every_request_costs_no_client_one() {
         let paid = "retries = { budget = \"100%\" }\n[pools.app.outlier]\neject_for = \"1m\"\n";
         let door = door(&backends, workers, paid).await;
         let load = Steady::start(door.addr("web"), 12, 600);
-        red.received(50).await;
+        // Two seconds: what the first has earned is paid in at its end.
+        red.received(400).await;
         red.answer(Answer::reset());
         told(&door, "backend_ejected", "red").await;
         let went = load.stop().await;
