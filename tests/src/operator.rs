@@ -26,9 +26,14 @@ impl Operator {
     /// A door with this configuration and a socket for operators, once all these backends were
     /// checked.
     pub async fn of(configuration: &str, backends: &[&TestBackend]) -> (TestDoor, Operator) {
-        let operator = Operator { folder: TestFolder::new("operator") };
+        let operator = Operator::alone();
         let door = TestDoor::checked(&operator.with_socket(configuration), backends).await;
         (door, operator)
+    }
+
+    /// One whose door is still to be started, with [`Operator::with_socket`].
+    pub fn alone() -> Operator {
+        Operator { folder: TestFolder::new("operator") }
     }
 
     /// The configuration with the socket: what a reload reads must have it too.
