@@ -169,3 +169,40 @@ async fn neither_retries_of_the_door_nor_its_checks_are_demand() {
 fn rate(pools: &Value) -> f64 {
     pools["pools"][0]["demand"]["arrivals_rps"].as_f64().unwrap_or_default()
 }
+
+#[tokio::test]
+async fn traffic_that_falls_together_with_errors_is_no_reason_to_shrink() {
+    let red = TestBackend::start("red").await;
+    red.answer_by(|request| match request.target() {
+        "/healthz" => Answer::text("well"),
+        _ => Answer::status(500),
+    });
+    let onprem = format!(
+        "[pools.onprem]\nbackends = [{{ id = \"red\", address = \"{}\" }}]\nmax_concurrency = 1\n\
+         outlier = {{ max_ejected = \"0%\" }}\n",
+        red.addr()
+    );
+    let routes = "[[routes]]\nname = \"onprem\"\nmatch = { path = \"/red\" }\n\
+                  to = { pool = \"onprem\" }\n[[routes]]\nname = \"all\"";
+    let text = config("127.60.81.48/28", 3)
+        .replacen("[[routes]]\nname = \"all\"", routes, 1)
+        .replace("kind = \"elastic\"", "kind = \"elastic\"\ntier = 1")
+        .replace("down = {", "down = { freeze_if = [\"outage_suspected\"],")
+        + &onprem;
+    let elastic = Elastic(TestDoor::start(&text).await);
+    let door = &elastic.0;
+    let crowd = Load::start_at(door.addr("web"), "/slow?ms=50", 8, Manner::Kept, Duration::ZERO);
+    door.logged_in(PATIENCE, "instance_serves", 3).await;
+    crowd.goes_on(400).await;
+    let pause = Duration::from_millis(100);
+    let broken = Load::start_at(door.addr("web"), "/red", 1, Manner::Kept, pause);
+    let seen = red.request_count();
+    red.received(seen + 3).await;
+    crowd.stop().await;
+    door.logged_in(PATIENCE, "frozen by `outage_suspected`", 1).await;
+    // For longer than `down.stable_for`.
+    let seen = red.request_count();
+    red.received(seen + 40).await;
+    assert_eq!(door.times("scale_in_decided"), 0);
+    broken.stop().await;
+}

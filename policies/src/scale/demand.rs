@@ -43,29 +43,40 @@ pub struct Counted {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Learned {
     /// Seconds, below the knee.
-    unsaturated: Option<f64>,
+    unsaturated: Fading,
+}
+
+/// A mean that forgets, in which the first measurements weigh as much as later ones and no more.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Fading {
+    mean: Option<f64>,
     /// How much of a whole mean that is: little after the first measurement, 1 after a while.
     known: f64,
+}
+
+impl Fading {
+    /// The mean with this measurement, which has this [`weight`].
+    fn with(&mut self, measured: f64, weight: f64) -> f64 {
+        let before = self.mean.unwrap_or(measured);
+        self.known += weight * (1.0 - self.known);
+        let share = if self.known > 0.0 { weight / self.known } else { 1.0 };
+        *self.mean.insert(before + share * (measured - before))
+    }
 }
 
 impl Learned {
     /// Seconds that a request takes when nothing is too busy, as far as that is known.
     ///
-    /// Learns from the time since it was asked before, `gap`, unless that is saturated. If all that was ever seen is saturated, that
-    /// is believed: it can be too much, and it is all there is.
+    /// Learns from the time since it was asked before, `gap`, unless that is saturated. If all that
+    /// was ever seen is saturated, that is believed: it can be too much, and it is all there is.
     pub fn service_seconds(&mut self, counted: &Counted, gap: Duration) -> Option<f64> {
         let measured = counted.service.map(|service| service.as_secs_f64());
         let is_saturated = counted.waiting > 0.0 || counted.in_flight > KNEE * counted.capacity;
         let Some(measured) = measured.filter(|_| !is_saturated) else {
-            return self.unsaturated.or(measured);
+            return self.unsaturated.mean.or(measured);
         };
-        // What ends first is what is short: the first measurements weigh as much as later ones and
-        // no more, or demand would be taken for too little for as long as they last.
-        let (before, weight) = (self.unsaturated.unwrap_or(measured), weight(gap, PACE));
-        self.known += weight * (1.0 - self.known);
-        let share = if self.known > 0.0 { weight / self.known } else { 1.0 };
-        self.unsaturated = Some(before + share * (measured - before));
-        self.unsaturated
+        // What ends first is what is short: believed whole, it would be taken for all there is.
+        Some(self.unsaturated.with(measured, weight(gap, PACE)))
     }
 }
 
@@ -94,7 +105,7 @@ pub fn offered(
 /// suspicion lasts as long as the errors do, and until traffic is back or the fall is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct OutageGuard {
-    usual_rps: Option<f64>,
+    usual_rps: Fading,
     is_suspected: bool,
 }
 
@@ -107,11 +118,11 @@ impl OutageGuard {
         error_rate: f64,
         connect_errors_rps: f64,
     ) -> bool {
-        let usual = self.usual_rps.unwrap_or(arrivals_rps);
+        let usual = self.usual_rps.mean.unwrap_or(arrivals_rps);
         let has_fallen = arrivals_rps < FALLEN * usual;
         let is_broken = error_rate > BROKEN || connect_errors_rps > BROKEN * arrivals_rps.max(1.0);
         self.is_suspected = has_fallen && (is_broken || self.is_suspected);
-        self.usual_rps = Some(usual + weight(gap, BEFORE) * (arrivals_rps - usual));
+        self.usual_rps.with(arrivals_rps, weight(gap, BEFORE));
         self.is_suspected
     }
 }
@@ -156,7 +167,8 @@ mod tests {
     #[test]
     fn those_who_wait_add_a_rate_while_they_wait() {
         let waiting = Counted { waiting: 500.0, ..second(200.0, 100.0, 100) };
-        let mut learned = Learned { unsaturated: Some(0.1), known: 1.0 };
+        let mut learned = Learned::default();
+        check(&mut learned, &second(200.0, 20.0, 100), 20.0);
         check(&mut learned, &waiting, (200.0 + 50.0) * 0.1);
     }
 
@@ -202,5 +214,13 @@ mod tests {
         assert!(observe(100.0, 0.0, 0.0), "too few are left to meet any");
         assert!(!observe(900.0, 0.0, 0.0), "they are back");
         assert!(observe(500.0, 0.0, 400.0), "backends cannot be reached");
+    }
+
+    #[test]
+    fn a_door_that_has_just_started_knows_what_is_usual_after_seconds() {
+        let mut guard = OutageGuard::default();
+        assert!(!guard.observe(SECOND, 0.0, 0.0, 0.0));
+        assert!((0..10).all(|_| !guard.observe(SECOND, 1000.0, 0.001, 0.0)));
+        assert!(guard.observe(SECOND, 400.0, 0.2, 0.0));
     }
 }
