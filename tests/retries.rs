@@ -146,6 +146,8 @@ async fn only_what_is_named_is_tried_again() {
     for (retries, answer, expected) in [
         ("on = [\"503\"]", Answer::status(503), 200),
         ("on = [\"503\"]", Answer::status(502), 502),
+        ("on = [\"500\"]", Answer::status(500), 200),
+        ("max = 1", Answer::status(500), 500),
         ("on = [\"503\"]", Answer::reset(), 502),
         ("on = [\"reset_before_headers\"]", Answer::status(503), 503),
         ("on = [\"reset_before_headers\"]", Answer::reset(), 200),

@@ -31,7 +31,7 @@ impl Default for RetryPolicy {
     fn default() -> RetryPolicy {
         RetryPolicy {
             max: 1,
-            on: Causes::ALL,
+            on: Causes::USUAL,
             methods: Methods::Idempotent,
             budget_permille: 100,
             other_backend: true,
@@ -73,12 +73,15 @@ pub enum Cause {
     TooSlow,
     /// The backend was found unhealthy while its answer was awaited.
     Unwell,
+    /// The backend answered 500: its application did, so only where the operator says so.
+    ServerError,
 }
 
 impl Cause {
     /// The cause that an answer of this status is, if any.
     pub fn of_status(status: u16) -> Option<Cause> {
         match status {
+            500 => Some(Cause::ServerError),
             502 => Some(Cause::BadGateway),
             503 => Some(Cause::Unavailable),
             504 => Some(Cause::GatewayTimeout),
@@ -95,8 +98,8 @@ pub struct Causes(u8);
 impl Causes {
     /// Nothing but those that are in every set.
     pub const NONE: Causes = Causes(1 << Cause::TooSlow as u8 | 1 << Cause::Unwell as u8);
-    /// All of them.
-    pub const ALL: Causes = Causes((1 << (Cause::Unwell as u8 + 1)) - 1);
+    /// All but [`Cause::ServerError`].
+    pub const USUAL: Causes = Causes(!(1 << Cause::ServerError as u8));
 
     /// With one more.
     #[must_use]
@@ -284,7 +287,9 @@ mod tests {
         assert_eq!(again(&policy, Cause::TooSlow, GET), Again::PaidAhead);
         assert_eq!(again(&policy, Cause::Unwell, GET), Again::Paid);
         assert!(policy.on.has_status(503) && !policy.on.has_status(502));
-        assert!(!Causes::ALL.has_status(500) && !Causes::ALL.has_status(200));
+        assert!(!Causes::USUAL.has_status(500) && !Causes::USUAL.has_status(200));
+        let on = Causes::NONE.with(Cause::ServerError);
+        assert!(on.has_status(500) && !on.has_status(501) && !on.has(Cause::Reset));
     }
 
     #[test]

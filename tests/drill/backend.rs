@@ -13,7 +13,7 @@
 //! | `idle`     | milliseconds after which a connection without a request is closed     |
 //! | `requests` | a connection is closed after 1 to so many answers                     |
 //! | `announce` | 1: both are said in the answer that comes before                      |
-//! | `errors`   | percent of answers that are 503 while it is ill                       |
+//! | `errors`   | percent of answers that are 500 while it is ill                       |
 //! | `slow`     | milliseconds until an answer while it is ill                          |
 
 use std::io::{self, Write};
@@ -131,7 +131,7 @@ async fn connection(
         }
         // Spread evenly over the answers of each connection.
         let is_bad = is_ill && (served * 37 + number * 11) % 100 < manner.errors;
-        let status = if is_bad { "503 Service Unavailable" } else { "200 OK" };
+        let status = if is_bad { "500 Internal Server Error" } else { "200 OK" };
         let is_stopping = *state.borrow() == State::Stopping;
         let is_last = most == Some(served) || is_stopping;
         let field = match (manner.announces || is_stopping, is_last, manner.idle) {

@@ -260,7 +260,7 @@ fn retry_policy(view: View<'_>) -> RetryPolicy {
     });
     let on = match view.given("on") {
         Some(_) => causes.into_iter().fold(Causes::NONE, Causes::with),
-        None => Causes::ALL,
+        None => Causes::USUAL,
     };
     let methods = match view.given("methods") {
         Some(_) => Methods::Named(view.texts("methods", |method| Some(method.into()))),

@@ -183,11 +183,13 @@ pub(crate) static RETRIES: Shape = Shape {
             Kind::List(&Kind::Word(&[
                 word("connect_failure"),
                 word("reset_before_headers"),
+                word("500"),
                 word("502"),
                 word("503"),
                 word("504"),
             ])),
-            "Failures that are tried again. What `timeouts.attempt` ends always is.",
+            "Failures that are tried again. What `timeouts.attempt` ends always is. A `500` is the \
+             application's answer and tried again only where it is named.",
         )
         .or("[\"connect_failure\", \"reset_before_headers\", \"502\", \"503\", \"504\"]"),
         key(
