@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use policies::backend::{BackendId, PoolName};
-use scaler::ports::{Abilities, Instance, LaunchRequest, Offer, Provider, ProviderError};
+use scaler::ports::{Abilities, Instance, LaunchRequest, Offer, Provider, ProviderError, Purchase};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -133,6 +133,7 @@ impl Provider for ExecProvider {
         Abilities {
             provider: NAME,
             offers: vec![Offer { name: NAME.into(), spec: "{}".into(), is_spot: false }],
+            purchase: Purchase::default(),
             max_batch: MAX_BATCH,
             token_life: Some(TOKEN_LIFE),
             visible_within: VISIBLE,

@@ -27,7 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
 use policies::backend::{BackendId, PoolName};
-use scaler::ports::{Abilities, Instance, LaunchRequest, Offer, Provider, ProviderError};
+use scaler::ports::{Abilities, Instance, LaunchRequest, Offer, Provider, ProviderError, Purchase};
 use tokio::sync::oneshot;
 
 mod child;
@@ -164,6 +164,7 @@ fn abilities(settings: &ProcessSettings) -> Abilities {
     Abilities {
         provider: NAME,
         offers: vec![Offer { name: NAME.into(), spec: spec.to_text().into(), is_spot: false }],
+        purchase: Purchase::default(),
         max_batch: MAX_BATCH.min(quota.max(1)),
         token_life: Some(TOKEN_LIFE),
         visible_within: Duration::ZERO,

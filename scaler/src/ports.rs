@@ -29,7 +29,7 @@ use policies::backend::BackendId;
 
 pub use error::{NotifyError, ProviderError, SignalError, Source, with_causes};
 pub use fleet::{Fleet, FleetLook, MemberLook, Order, PoolLook};
-pub use launch::{Instance, InstanceState, LaunchRequest, Mark, Offer, Token};
+pub use launch::{Instance, InstanceState, LaunchRequest, Mark, Offer, Purchase, Token};
 pub use message::{Message, Severity, State};
 
 /// Whoever can make and unmake backends: a cloud, local processes, an operator's program, a
@@ -74,6 +74,8 @@ pub struct Abilities {
     /// What can be launched, in the order of preference; never empty. Which of them a launch takes
     /// is the scaler's choice: it remembers the ones that failed.
     pub offers: Vec<Offer>,
+    /// How many may be of offers that are spot; where those have failed, others are taken.
+    pub purchase: Purchase,
     /// How many instances one request may ask for, at least 1.
     pub max_batch: u32,
     /// How long a token prevents a second launch; `None` is for ever. Older launches without an

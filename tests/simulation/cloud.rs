@@ -217,6 +217,7 @@ fn instance(id: &BackendId, machine: &Machine, now: Duration) -> Instance {
         kind: Arc::from("small"),
         image_made_at: None,
         is_marked: false,
+        is_spot: false,
     }
 }
 

@@ -14,7 +14,7 @@ use scaler::controller::{
 use scaler::journal::record::{Record, TurnRecord};
 use scaler::ledger::Ledger;
 use scaler::look::{Action, Event, Fact, JournalState, Look};
-use scaler::ports::{Abilities, Mark, Offer, Order};
+use scaler::ports::{Abilities, Mark, Offer, Order, Purchase};
 
 use crate::cloud::{Cloud, LAG, Weather};
 use crate::door::Door;
@@ -167,6 +167,7 @@ fn abilities() -> Abilities {
     Abilities {
         provider: "sim",
         offers: ["a", "b", "c", "d", "e", "f"].map(offer).to_vec(),
+        purchase: Purchase::default(),
         max_batch: 7,
         token_life: None,
         visible_within: LAG + Duration::from_secs(2),

@@ -227,6 +227,7 @@ fn instance(told: Told, pool: &PoolName) -> Result<Instance, String> {
         kind: told.kind.unwrap_or_else(|| NAME.to_owned()).into(),
         image_made_at: None,
         is_marked: told.is_marked,
+        is_spot: false,
     })
 }
 

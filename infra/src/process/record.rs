@@ -123,6 +123,7 @@ impl Record {
             kind: kind.into(),
             image_made_at: None,
             is_marked: false,
+            is_spot: false,
         }
     }
 

@@ -169,6 +169,7 @@ impl Held {
             kind: Arc::clone(&known.offer),
             image_made_at: None,
             is_marked: false,
+            is_spot: false,
         };
         let held = Held::new(instance, since, now);
         // However old it is: it may have served until we ended, and our checks begin anew.

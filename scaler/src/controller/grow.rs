@@ -16,6 +16,14 @@ use crate::ports::{LaunchRequest, Mark, Offer, Order};
 /// failed lately. Each doubles it until one is granted, or serves where boots had failed.
 const DARE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(240));
 
+/// The launches of one turn.
+struct Wave {
+    decision: u64,
+    attempt: u32,
+    calls: usize,
+    now: Duration,
+}
+
 impl Controller {
     pub(super) fn grow(&mut self, look: &Look, decision: &mut Decision, turn: &mut Draft) {
         let missing = decision.desired - decision.current;
@@ -71,29 +79,63 @@ impl Controller {
             decision.holds.push(Hold::Blocked { left: self.book.blocked_until - now });
             return 0;
         }
-        let Some(offer) = self.offer(now) else {
-            decision.holds.push(Hold::NoOffer);
-            return 0;
-        };
-        let mut calls = self.calls();
+        let spot = self.missing_spot(count);
+        let mut wave = Wave { decision: look.decision, attempt: 0, calls: self.calls(), now };
+        let mut left = 0;
+        for (is_spot, part) in [(false, count - spot), (true, spot)] {
+            if part == 0 {
+                continue;
+            }
+            let Some(offer) = self.offer(now, is_spot) else {
+                if !decision.holds.contains(&Hold::NoOffer) {
+                    decision.holds.push(Hold::NoOffer);
+                }
+                left += part;
+                continue;
+            };
+            let rest = self.launch_of(&mut wave, offer, part, turn);
+            if rest > 0 {
+                decision.holds.push(Hold::Busy { rest });
+            }
+            left += rest;
+        }
+        count - left
+    }
+
+    /// Of so many more, those that should be cheap ones.
+    fn missing_spot(&self, count: u32) -> u32 {
+        let purchase = self.abilities.purchase;
+        let stays = self.book.held.values().filter(|held| !held.is_leaving());
+        let (mut all, mut spot) = (count, 0);
+        for held in stays {
+            all += 1;
+            spot += u32::from(held.instance.is_spot);
+        }
+        for launch in self.book.launches.values() {
+            let expected = self.book.expected(launch);
+            all += expected;
+            spot += if launch.request.offer.is_spot { expected } else { 0 };
+        }
+        purchase.spot(all).saturating_sub(spot).min(count)
+    }
+
+    /// So many of one offer, as far as calls are left; says how many are not asked for.
+    fn launch_of(&mut self, wave: &mut Wave, offer: Offer, count: u32, turn: &mut Draft) -> u32 {
         let mut left = count;
-        let mut attempt = 0;
-        while left > 0 && calls < MOST_CALLS {
+        while left > 0 && wave.calls < MOST_CALLS {
             let part = left.min(self.abilities.max_batch.max(1));
-            let request = self.request(look.decision, attempt, part, offer.clone());
+            let request = self.request(wave.decision, wave.attempt, part, offer.clone());
             let mut call = Call::default();
-            call.begin(now);
-            let launch = Launch { request: request.clone(), decided: now, call, is_lapsed: false };
+            call.begin(wave.now);
+            let launch =
+                Launch { request: request.clone(), decided: wave.now, call, is_lapsed: false };
             self.book.launches.insert(request.token(), launch);
             turn.actions.push(Action::Launch(request));
             left -= part;
-            attempt += 1;
-            calls += 1;
+            wave.attempt += 1;
+            wave.calls += 1;
         }
-        if left > 0 {
-            decision.holds.push(Hold::Busy { rest: left });
-        }
-        count - left
+        left
     }
 
     fn request(&self, decision: u64, attempt: u32, count: u32, offer: Offer) -> LaunchRequest {
@@ -109,22 +151,24 @@ impl Controller {
     }
 
     /// The first that has not failed lately. If all have, one whose failure is longest ago, now and
-    /// then: a cloud that had no capacity a minute ago may have some now.
-    fn offer(&mut self, now: Duration) -> Option<Offer> {
+    /// then: a cloud that had no capacity a minute ago may have some now. Instead of a cheap one that is
+    /// not to be had, one at full price is taken; not the other way round.
+    fn offer(&mut self, now: Duration, is_spot: bool) -> Option<Offer> {
         let failed = |offer: &&Offer| self.book.banned.get(&offer.name).copied();
-        let offers = &self.abilities.offers;
-        if let Some(fresh) = offers.iter().find(|offer| failed(offer).is_none()) {
+        let offers: Vec<&Offer> =
+            self.abilities.offers.iter().filter(|offer| is_spot || !offer.is_spot).collect();
+        if let Some(fresh) = offers.iter().copied().find(|offer| failed(offer).is_none()) {
             return Some(fresh.clone());
         }
         let mut times = 0;
         if let Some((began, so_often)) = self.book.dared {
             let doubled = 2u32.saturating_pow(so_often.saturating_sub(1).min(16));
             if now.saturating_sub(began) < DARE.0.saturating_mul(doubled).min(DARE.1) {
-                return self.rest_of_round(began, now);
+                return self.rest_of_round(began, now, is_spot);
             }
             times = so_often;
         }
-        let oldest = offers.iter().min_by_key(failed).cloned()?;
+        let oldest = offers.iter().copied().min_by_key(failed).cloned()?;
         self.book.dared = Some((now, times.saturating_add(1)));
         self.book.banned.insert(Arc::clone(&oldest.name), now);
         Some(oldest)
@@ -132,13 +176,14 @@ impl Controller {
 
     /// What one zone does not have another may, so the others have their turn as well. Not those
     /// that do not boot: each try of one is paid.
-    fn rest_of_round(&mut self, began: Duration, now: Duration) -> Option<Offer> {
+    fn rest_of_round(&mut self, began: Duration, now: Duration, is_spot: bool) -> Option<Offer> {
         let book = &self.book;
         let failed = |offer: &&Offer| book.banned.get(&offer.name).copied();
         let is_left = |offer: &&Offer| {
             failed(offer).is_some_and(|at| at < began) && !book.has_bad_boots(&offer.name)
         };
-        let next = self.abilities.offers.iter().filter(is_left).min_by_key(failed).cloned()?;
+        let offers = self.abilities.offers.iter().filter(|offer| is_spot || !offer.is_spot);
+        let next = offers.filter(is_left).min_by_key(failed).cloned()?;
         self.book.banned.insert(Arc::clone(&next.name), now);
         Some(next)
     }

@@ -100,6 +100,12 @@ impl Controller {
                 let offer = Arc::clone(&launch.request.offer.name);
                 self.book.banned.insert(offer, now);
             }
+            // There is one for cheap ones alone; others may still be had.
+            FailureKind::Quota if launch.request.offer.is_spot => {
+                let spot = self.abilities.offers.iter().filter(|offer| offer.is_spot);
+                let names = spot.map(|offer| (Arc::clone(&offer.name), now));
+                self.book.banned.extend(names);
+            }
             FailureKind::Quota => {
                 self.book.quota = Some((self.book.living(), now + QUOTA_HOLDS));
             }

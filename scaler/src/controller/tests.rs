@@ -15,9 +15,10 @@ use crate::look::{Action, Event, Fact, Failure, FailureKind, JournalState, Leavi
 use crate::overrides::Wish;
 use crate::ports::{
     Abilities, FleetLook, Instance, InstanceState, LaunchRequest, Mark, MemberLook, Offer, Order,
-    PoolLook,
+    PoolLook, Purchase,
 };
 
+mod buying;
 mod launching;
 mod leaving;
 mod losing;
@@ -78,6 +79,7 @@ fn abilities() -> Abilities {
     Abilities {
         provider: "test",
         offers: ["a", "b"].map(offer).to_vec(),
+        purchase: Purchase::default(),
         max_batch: 4,
         token_life: None,
         visible_within: Duration::from_secs(10),
@@ -208,6 +210,7 @@ fn instance(name: &str, mark: &Mark) -> Instance {
         kind: "small".into(),
         image_made_at: None,
         is_marked: false,
+        is_spot: false,
     }
 }
 

@@ -21,6 +21,23 @@ pub struct Offer {
     pub is_spot: bool,
 }
 
+/// How many instances may be of the cheaper kind, see [`Offer::is_spot`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purchase {
+    /// So many are at full price first.
+    pub on_demand_base: u32,
+    /// Of those beyond, 0 to 100.
+    pub spot_percent: u32,
+}
+
+impl Purchase {
+    /// How many of `total` should be of the cheaper kind, rounded down.
+    pub fn spot(self, total: u32) -> u32 {
+        let beyond = u64::from(total.saturating_sub(self.on_demand_base));
+        u32::try_from(beyond * u64::from(self.spot_percent.min(100)) / 100).unwrap_or(u32::MAX)
+    }
+}
+
 /// A launch as it was decided. It never changes: whatever is repeated is repeated as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaunchRequest {
@@ -143,6 +160,8 @@ pub struct Instance {
     pub image_made_at: Option<Timestamp>,
     /// The provider takes it back soon.
     pub is_marked: bool,
+    /// It is one of the cheaper ones, see [`Offer::is_spot`].
+    pub is_spot: bool,
 }
 
 #[cfg(test)]

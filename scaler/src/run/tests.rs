@@ -12,7 +12,7 @@ use crate::controller::{BootSettings, Victim};
 use crate::demand::Demand;
 use crate::ports::{
     Abilities, FleetLook, Instance, InstanceState, LaunchRequest, Offer, Order, PoolLook,
-    ProviderError,
+    ProviderError, Purchase,
 };
 
 const TICK: Duration = Duration::from_millis(10);
@@ -34,6 +34,7 @@ impl Provider for TestProvider {
         Abilities {
             provider: "test",
             offers: vec![Offer { name: "a".into(), spec: "a".into(), is_spot: false }],
+            purchase: Purchase::default(),
             max_batch: 10,
             token_life: None,
             visible_within: Duration::ZERO,
@@ -69,6 +70,7 @@ impl Provider for TestProvider {
                     kind: "small".into(),
                     image_made_at: None,
                     is_marked: false,
+                    is_spot: false,
                 };
                 launched.push((request.clone(), instance));
             }
