@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use scaler::ports::SignalError;
 use tokio::sync::OnceCell;
 
-use super::connection::{self, Place};
+use super::connection::{self, Place, Repeats};
 
 /// Figures of one call; CloudWatch takes 1,000 and 1 MB.
 const BATCH: usize = 500;
@@ -57,7 +57,8 @@ impl CloudWatchWriter {
     ///
     /// The first call that failed; figures of the calls before it are written.
     pub async fn put(&self, at: Timestamp, figures: &[Figure]) -> Result<(), SignalError> {
-        let connect = || async { Client::new(&connection::connect(&self.place).await) };
+        let connect =
+            || async { Client::new(&connection::connect(&self.place, Repeats::Sdk).await) };
         let client = self.client.get_or_init(connect).await;
         let data = figures.iter().filter(|figure| figure.value.is_finite());
         let data: Vec<MetricDatum> = data.map(|figure| datum(at, figure)).collect();

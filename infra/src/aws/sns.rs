@@ -16,7 +16,7 @@ use scaler::ports::{Message, Notifier, NotifyError};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use super::connection;
+use super::connection::{self, Repeats};
 use super::topic::SnsSettings;
 use crate::record;
 
@@ -61,7 +61,9 @@ impl SnsNotifier {
     }
 
     async fn client(&self) -> &Client {
-        let connect = || async { Client::new(&connection::connect(&self.settings.place).await) };
+        let connect = || async {
+            Client::new(&connection::connect(&self.settings.place, Repeats::Sdk).await)
+        };
         self.client.get_or_init(connect).await
     }
 }

@@ -7,8 +7,8 @@ use scaler::ports::{Severity, State};
 use serde_json::Value;
 
 use super::*;
-use crate::aws::Place;
 use crate::aws::topic::TopicArn;
+use crate::aws::{Identity, Place};
 
 fn message(title: &str) -> Message {
     Message {
@@ -29,7 +29,12 @@ fn message(title: &str) -> Message {
 fn settings(topic: &str) -> SnsSettings {
     SnsSettings {
         topic: TopicArn::parse(topic).unwrap(),
-        place: Place { region: None, endpoint: None, timeout: Duration::from_secs(1) },
+        place: Place {
+            region: None,
+            endpoint: None,
+            timeout: Duration::from_secs(1),
+            identity: Identity::Found,
+        },
         attributes: ["severity", "pool", "event"].map(str::to_owned).to_vec(),
         group_id: "{site}/{pool}".to_owned(),
         dedup_id: "{alert}/{state}/{sequence}".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use infra::aws::Place;
+use infra::aws::{Identity, Place};
 
 use super::Build;
 use crate::config::text::values as say;
@@ -22,7 +22,7 @@ pub(super) fn place(
         }
         Some(text.to_owned())
     });
-    Place { region: region.map(str::to_owned), endpoint, timeout }
+    Place { region: region.map(str::to_owned), endpoint, timeout, identity: Identity::Found }
 }
 
 /// The rest is the SDK's to understand; a path and a port may be in it.
