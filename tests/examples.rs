@@ -6,8 +6,11 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-use tests::door::TestFolder;
+use tests::cloud::{REGION, TestCloud};
+use tests::door::{TestFolder, binary};
 use tests::{TestBackend, TestDoor};
 use tidegate::config;
 
@@ -135,4 +138,29 @@ async fn onprem_toml_carries_requests_near_and_far() {
     assert!(door.stop().await.success());
     let lines = std::fs::read_to_string(logs.path.join("access.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 6, "{lines}");
+}
+
+#[tokio::test]
+async fn hybrid_aws_toml_looks_at_the_cloud_and_carries_requests_without_it() {
+    let backends = backends(&["a1", "a2"]).await;
+    let text = moved(
+        "hybrid-aws.toml",
+        &[
+            ("0.0.0.0:80", "127.0.0.1:0".into()),
+            ("/var/lib/tidegate", "state".into()),
+            ("10.20.1.11:8080", backends[0].addr().to_string()),
+            ("10.20.1.12:8080", backends[1].addr().to_string()),
+            ("eu-west-2", REGION.into()),
+            ("interval = \"1s\"", "interval = \"50ms\"".into()),
+        ],
+    );
+    let cloud = TestCloud::start();
+    let mut program = Command::new(binary());
+    program.envs(cloud.environment());
+    let door = TestDoor::launch_as(program, &text).ready().await;
+    all_serving(&backends).await;
+    assert_eq!(door.client().await.get("/").await.status, 200);
+    let is_asked = |calls: &[serde_json::Value]| calls.iter().any(|c| c[2] == "DescribeInstances");
+    cloud.until("calls", Duration::from_secs(60), is_asked).await;
+    assert!(door.stop().await.success());
 }

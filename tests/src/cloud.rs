@@ -242,8 +242,12 @@ fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     Some((api, imds))
 }
 
-/// The text of the first element of that name.
-fn element(answer: &str, name: &str) -> String {
+/// The text of the first element of that name in an answer of XML.
+///
+/// # Panics
+///
+/// There is none.
+pub fn element(answer: &str, name: &str) -> String {
     let found = answer.split(&format!("<{name}>")).nth(1).and_then(|rest| rest.split('<').next());
     found.unwrap_or_else(|| panic!("no {name} in {answer}")).to_owned()
 }

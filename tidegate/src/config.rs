@@ -18,6 +18,7 @@ use std::time::Duration;
 use balancer::access_log::AccessLogConfig;
 use balancer::config::DoorConfig;
 use infra::aws::Place;
+use infra::aws::ec2::Ec2Settings;
 use infra::aws::topic::SnsSettings;
 use infra::exec::ExecSettings;
 use infra::exec::notifier::NotifierSettings;
@@ -117,6 +118,8 @@ pub enum ProviderConfig {
     Process(ProcessSettings),
     /// `[pools.*.exec]`
     Exec(ExecSettings),
+    /// `[pools.*.aws]`
+    Ec2(Ec2Settings),
 }
 
 /// `[site]`

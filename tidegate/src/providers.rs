@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use infra::aws::ec2::Ec2Provider;
 use infra::exec::ExecProvider;
 use infra::process::ProcessProvider;
 use scaler::ports::Provider;
@@ -23,11 +24,14 @@ pub fn start(pool: &ElasticConfig) -> io::Result<Arc<dyn Provider>> {
             Ok(Arc::new(ProcessProvider::start(settings.clone())?))
         }
         ProviderConfig::Exec(settings) => Ok(Arc::new(ExecProvider::new(settings.clone()))),
+        ProviderConfig::Ec2(settings) => Ok(Arc::new(Ec2Provider::new(settings.clone()))),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use infra::aws::Identity;
+
     use super::*;
     use crate::config;
 
@@ -55,5 +59,29 @@ mod tests {
         assert!(folder.join("instances/burst/lock").exists());
         drop(provider);
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_pool_at_ec2_offers_its_types_in_its_subnets_and_touches_nothing() {
+        let text = "schema = 1\n[site]\nname = \"s\"\n[listeners.web]\nbind = \"127.0.0.1:0\"\n\
+                    [[routes]]\nname = \"all\"\nto = { pool = \"cloud\" }\n[scalers.cloud]\n\
+                    [pools.cloud]\nkind = \"elastic\"\nmax_concurrency = 9\n[pools.cloud.aws]\n\
+                    region = \"eu-west-2\"\nlaunch_template = { id = \"lt-0a\", version = \"7\" }\n\
+                    subnets = [\"subnet-0a\", \"subnet-0b\"]\nbackend_port = 8080\n\
+                    purchase = { on_demand_base = 2, spot_share = \"50%\" }\n\
+                    credentials = { profile = \"tidegate\" }\n";
+        let loaded = config::parse("test", text);
+        let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.problems));
+        let [pool] = &config.elastic[..] else { panic!("{:?}", config.elastic) };
+        let abilities = start(pool).unwrap().abilities();
+        let offers: Vec<&str> = abilities.offers.iter().map(|offer| &*offer.name).collect();
+        let subnets = ["template/subnet-0a", "template/subnet-0b"];
+        assert_eq!(offers[..2], subnets.map(|subnet| format!("{subnet}/spot")));
+        assert_eq!(offers[2..], subnets);
+        assert_eq!((abilities.purchase.on_demand_base, abilities.purchase.spot_percent), (2, 50));
+        assert_eq!(abilities.visible_within.as_secs(), 60);
+        let ProviderConfig::Ec2(settings) = &pool.provider else { panic!("{pool:?}") };
+        assert_eq!(settings.place.identity, Identity::Profile("tidegate".to_owned()));
+        assert_eq!((settings.version, settings.port), (7, 8080));
     }
 }

@@ -21,6 +21,7 @@ mod alerts;
 mod aws;
 mod conduct;
 mod contradictions;
+mod ec2;
 mod elastic;
 mod files;
 mod listeners;
@@ -131,7 +132,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
     let admin = observe::admin(&mut build, root.view("admin"));
     let drain = observe::drain(root.view("drain"));
     let pools = pools::pools(&mut build, root);
-    let elastic = elastic::elastic(&mut build, root, &site.state_dir);
+    let elastic = elastic::elastic(&mut build, root, &site);
     let scalers = scalers::scalers(&mut build, root, &elastic);
     let routes = routes::routes(&mut build, root, &pools);
     build.check_binds();

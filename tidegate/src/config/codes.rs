@@ -74,6 +74,9 @@ pub(crate) static TOKEN: Code = error("TG0216", "Not a method, cookie name or ot
 pub(crate) static NAME: Code = error("TG0217", "Not a usable name.");
 pub(crate) static EMPTY: Code = error("TG0218", "Empty where something is needed.");
 pub(crate) static TOPIC: Code = error("TG0219", "Not the ARN of an SNS topic.");
+pub(crate) static EC2_NAME: Code = error("TG0220", "Not an id, type or tag that AWS EC2 has.");
+pub(crate) static MOVING_VERSION: Code =
+    error("TG0221", "The version of a launch template moves, so a launch cannot be repeated.");
 
 pub(crate) static INLINE_SECRET: Code = warning("TG0301", "A secret stands in the file itself.");
 pub(crate) static SECRET_UNREADABLE: Code = error("TG0302", "A secret cannot be read.");
@@ -153,6 +156,8 @@ pub static ALL: &[&Code] = &[
     &NAME,
     &EMPTY,
     &TOPIC,
+    &EC2_NAME,
+    &MOVING_VERSION,
     &INLINE_SECRET,
     &SECRET_UNREADABLE,
     &SECRET_WEAK,

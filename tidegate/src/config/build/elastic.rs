@@ -1,19 +1,18 @@
 //! Elastic pools: `[pools.*.process]` and whoever else makes instances.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 
 use infra::exec::ExecSettings;
 use infra::process::ProcessSettings;
 use ipnet::{IpNet, Ipv4Net};
 use policies::backend::PoolName;
 
-use super::{Build, files};
+use super::{Build, ec2, files};
 use crate::config::document::{Entry, Node};
 use crate::config::text::references as say;
 use crate::config::values::net;
 use crate::config::view::View;
-use crate::config::{ElasticConfig, ProviderConfig};
+use crate::config::{ElasticConfig, ProviderConfig, SiteConfig};
 
 /// Who can make instances; a pool has one of them.
 const PROVIDERS: [&str; 3] = ["process", "exec", "aws"];
@@ -29,12 +28,12 @@ pub(super) fn is_elastic(view: View<'_>) -> bool {
     view.text("kind") == Some("elastic")
 }
 
-/// The elastic pools whose provider is supported, in the order of their names. `state_dir` is where
-/// providers keep what they must remember, in a folder for each pool.
+/// The elastic pools whose provider is supported, in the order of their names. Providers keep what
+/// they must remember in the state directory of the site, in a folder for each pool.
 pub(super) fn elastic(
     build: &mut Build<'_>,
     root: View<'_>,
-    state_dir: &Path,
+    site: &SiteConfig,
 ) -> Vec<ElasticConfig> {
     let scaled = scaled_pools(root);
     let mut found = Vec::new();
@@ -46,9 +45,7 @@ pub(super) fn elastic(
             false => check_static(build, view, &providers),
         }
         let is_elastic = is_elastic(view);
-        if let Some(provider) =
-            is_elastic.then(|| provider(build, entry, view, state_dir)).flatten()
-        {
+        if let Some(provider) = is_elastic.then(|| provider(build, entry, view, site)).flatten() {
             found.push(ElasticConfig {
                 pool: PoolName(entry.key.as_str().into()),
                 provider,
@@ -75,7 +72,7 @@ fn check_elastic(
     if let Some(node) = view.own("backends") {
         build.say(node.span, say::idle_key("backends", "an elastic pool launches its own"));
     }
-    if !scaled.contains(&entry.key.as_str()) && matches!(providers, ["process" | "exec"]) {
+    if !scaled.contains(&entry.key.as_str()) && providers.len() == 1 {
         let why = "no section of `scalers` is about it, so nothing launches its instances";
         build.say(span, say::pool_empty(&entry.key, why));
     }
@@ -99,11 +96,14 @@ fn provider(
     build: &mut Build<'_>,
     entry: &Entry,
     view: View<'_>,
-    state_dir: &Path,
+    site: &SiteConfig,
 ) -> Option<ProviderConfig> {
     if let Some(node) = view.own("process") {
-        let settings = process(build, entry, node, view.view("process"), state_dir);
+        let settings = process(build, entry, node, view.view("process"), site);
         return Some(ProviderConfig::Process(settings));
+    }
+    if view.own("aws").is_some() {
+        return ec2::ec2(build, entry, view.view("aws"), site);
     }
     view.own("exec")?;
     let own = view.view("exec");
@@ -120,7 +120,7 @@ fn process(
     entry: &Entry,
     node: &Node,
     view: View<'_>,
-    state_dir: &Path,
+    site: &SiteConfig,
 ) -> ProcessSettings {
     let port = view.integer("port").unwrap_or_default();
     let addresses = addresses(build, view).unwrap_or(NOWHERE);
@@ -141,7 +141,7 @@ fn process(
         port,
         boot_delay: view.duration("boot_delay").unwrap_or_default(),
         grace: view.duration("grace").unwrap_or_default(),
-        folder: state_dir.join("instances").join(&entry.key),
+        folder: site.state_dir.join("instances").join(&entry.key),
     }
 }
 
@@ -166,7 +166,7 @@ fn check_ranges(build: &mut Build<'_>, root: View<'_>, pools: &[ElasticConfig]) 
         .iter()
         .filter_map(|pool| match &pool.provider {
             ProviderConfig::Process(settings) => Some(settings),
-            ProviderConfig::Exec(_) => None,
+            ProviderConfig::Exec(_) | ProviderConfig::Ec2(_) => None,
         })
         .collect();
     for (place, one) in ranges.iter().enumerate() {

@@ -105,8 +105,11 @@ fn queue(view: View<'_>) -> QueueConfig {
 
 /// Why a pool has no backends although nothing is wrong with it.
 fn why_empty<'a>(view: View<'a>) -> Option<(&'a Node, &'static str)> {
-    let aws = view.own("aws").filter(|_| elastic::is_elastic(view));
-    aws.map(|node| (node, "instances of AWS are not supported yet")).or_else(|| needs_more(view))
+    let mode = view.own("aws").and(view.view("aws").own("mode"));
+    let adopts = mode.filter(|mode| elastic::is_elastic(view) && mode.text() == Some("asg"));
+    adopts
+        .map(|node| (node, "driving an Auto Scaling group is not supported yet"))
+        .or_else(|| needs_more(view))
 }
 
 /// What its backends speak that the door does not.

@@ -1,62 +1,9 @@
 //! Sections about scaling that are known and have no effect yet.
 
-use super::{DURATION, DURATION_OR_ZERO, Kind, Names, Shape, key, word};
+use super::{DURATION, DURATION_OR_ZERO, Kind, Shape, key, word};
 
 /// A count of instances, or a share of those that an event needs.
 static COUNT_OR_SHARE: &[Kind] = &[Kind::Integer(0, 1_000_000), Kind::Share(1000)];
-
-pub(crate) static AWS: Shape = Shape {
-    keys: &[
-        key("region", Kind::Text, "Where instances are launched.").required(),
-        key(
-            "mode",
-            Kind::Word(&[word("fleet"), word("asg")]),
-            "Launch instances, or drive an Auto Scaling group that exists.",
-        ),
-        key(
-            "credentials",
-            Kind::OneOf(&[Kind::Word(&[word("instance_profile")]), Kind::Table(&CREDENTIALS)]),
-            "Who we are at AWS.",
-        ),
-        key("launch_template", Kind::Table(&LAUNCH_TEMPLATE), "What is launched."),
-        key("subnets", Kind::List(&Kind::Text), "Where, one per zone."),
-        key("security_groups", Kind::List(&Kind::Text), "Who may reach them."),
-        key("instance_types", Kind::List(&Kind::Text), "In the order of preference."),
-        key("purchase", Kind::Table(&PURCHASE), "How many of which kind of offer."),
-        key("price_file", Kind::File, "What an hour of each type costs."),
-        key("warm_pool", Kind::Table(&WARM_POOL), "Instances kept ready."),
-        key("interruptions", Kind::Table(&INTERRUPTIONS), "Where AWS says what it takes back."),
-        key("backend_port", Kind::Integer(1, 65_535), "Port that instances listen on."),
-        key("tags", Kind::Named(Names::Free, &Kind::Text), "Tags of everything launched."),
-    ],
-};
-
-static CREDENTIALS: Shape =
-    Shape { keys: &[key("profile", Kind::Text, "Of the AWS configuration file.")] };
-
-static LAUNCH_TEMPLATE: Shape = Shape {
-    keys: &[
-        key("id", Kind::Text, "Of the template.").required(),
-        key("version", Kind::Text, "A number; a moving version cannot be repeated.").required(),
-    ],
-};
-
-static PURCHASE: Shape = Shape {
-    keys: &[
-        key("on_demand_base", Kind::Integer(0, 100_000), "These many at full price first."),
-        key("spot_share", Kind::Share(100), "Of those beyond."),
-    ],
-};
-
-static WARM_POOL: Shape = Shape {
-    keys: &[
-        key("state", Kind::Word(&[word("stopped"), word("running")]), "How they are kept."),
-        key("min", Kind::Integer(0, 100_000), "How many at least."),
-        key("max", Kind::Integer(0, 100_000), "How many at most."),
-    ],
-};
-
-static INTERRUPTIONS: Shape = Shape { keys: &[key("queue_url", Kind::Text, "Of an SQS queue.")] };
 
 pub(crate) static CALENDAR: Shape = Shape {
     keys: &[

@@ -2,7 +2,7 @@
 
 use super::defaults::{BREAKER, DRAIN, HEALTH, OUTLIER};
 use super::listeners::CERTIFICATE;
-use super::providers::{EXEC, PROCESS};
+use super::providers::{AWS, EXEC, PROCESS};
 use super::{DURATION, Kind, Shape, awaited, key, later, word, word_awaited};
 
 static HASH_FIELD: Shape = Shape {
@@ -112,11 +112,6 @@ pub(crate) static POOL: Shape = Shape {
         .or("100%"),
         later("cost", Kind::Table(&COST), "What it costs."),
         later("link", Kind::Table(&LINK), "The line to the backends."),
-        awaited(
-            "aws",
-            Kind::Table(&super::later_scaling::AWS),
-            "Instances of an elastic pool at AWS EC2.",
-        ),
         key(
             "boot",
             Kind::Table(&super::scaling::BOOT),
@@ -129,6 +124,7 @@ pub(crate) static POOL: Shape = Shape {
             "Instances of an elastic pool that are local processes.",
         ),
         key("exec", Kind::Table(&EXEC), "Instances of an elastic pool made by a program of yours."),
+        key("aws", Kind::Table(&AWS), "Instances of an elastic pool at AWS EC2."),
     ],
 };
 

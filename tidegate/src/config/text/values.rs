@@ -45,6 +45,33 @@ pub(crate) fn topic(value: &str) -> Message {
         .help("write `arn:aws:sns:REGION:ACCOUNT:NAME`, as the console shows it")
 }
 
+/// What EC2 has under another form of name.
+pub(crate) fn ec2_name(what: &str, value: &str, example: &str) -> Message {
+    let text = format!("`{}` is not {what} of EC2", shown(value));
+    Message::new(&codes::EC2_NAME, text, "").help(format!("write one such as `{example}`"))
+}
+
+/// A tag that cannot be set.
+pub(crate) fn ec2_tag(key: &str, why: &str) -> Message {
+    let text = format!("the tag `{}` cannot be set: {why}", shown(key));
+    Message::new(&codes::EC2_NAME, text, "")
+}
+
+/// The same place or type twice.
+pub(crate) fn ec2_twice(value: &str) -> Message {
+    Message::new(&codes::EC2_NAME, format!("`{}` is named twice", shown(value)), "again here")
+        .help("the order is the order of preference; name each once")
+}
+
+/// A version of a launch template that means something else tomorrow.
+pub(crate) fn moving_version(value: &str) -> Message {
+    let text = format!("version `{}` of a launch template is not a number", shown(value));
+    Message::new(&codes::MOVING_VERSION, text, "may be another one tomorrow").help(
+        "write the number that the console shows, such as `7`: a launch is repeated under its token \
+         only as it was",
+    )
+}
+
 /// A URL of AWS, or of what stands in for it, that is none.
 pub(crate) fn endpoint(value: &str) -> Message {
     let text = format!("`{}` is not a URL that can be called", shown(value));
