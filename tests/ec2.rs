@@ -322,3 +322,33 @@ async fn without_its_journal_a_door_adopts_what_it_had_launched() {
     let ledger = site.ledger().await;
     assert_eq!((ledger.len(), running(&ledger)), (2, 2), "{ledger:#?}");
 }
+
+#[tokio::test]
+async fn one_that_is_protected_does_not_keep_the_others_from_being_given_back() {
+    let site = Site::open("127.88").await;
+    let door = site.door("", "").await;
+    let load = Load::start_at(door.addr("web"), "/slow?ms=50", 7, Manner::Kept, Duration::ZERO);
+    door.logged_in(PATIENCE, "instance_serves", 4).await;
+    let id = site.ledger().await[2]["id"].as_str().unwrap().to_owned();
+    let protect = |value| {
+        [
+            ("Action", "ModifyInstanceAttribute"),
+            ("InstanceId", id.as_str()),
+            ("DisableApiTermination.Value", value),
+        ]
+    };
+    site.cloud.call("ec2", &protect("true")).await;
+    assert_eq!(load.stop().await.1, Vec::<String>::new());
+
+    door.logged_in(PATIENCE, "instance_gone", 3).await;
+    door.logged_in(PATIENCE, "OperationNotPermitted", 1).await;
+    let ledger = site.ledger().await;
+    let left: Vec<&str> = ledger.iter().filter(|one| state(one) == "running").map(name).collect();
+    assert_eq!(left, [id.as_str()]);
+    site.cloud.call("ec2", &protect("false")).await;
+    site.cloud.until("ledger", PATIENCE, are_gone).await;
+}
+
+fn name(record: &Value) -> &str {
+    record["id"].as_str().unwrap_or_default()
+}
