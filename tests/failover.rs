@@ -259,8 +259,6 @@ struct Trouble<'a> {
     limit: Duration,
 }
 
-/// Of a backend that is back, as shipped.
-const SLOW_START: Duration = Duration::from_secs(10);
 const OUT: &str = "backend_out_of_rotation";
 const EJECTED: &str = "backend_ejected";
 /// Long enough to be seen, short enough to wait for the end of it.
@@ -291,9 +289,7 @@ async fn outlives(trouble: Trouble<'_>, door: &TestDoor, backends: &mut [Process
     while trouble.told == EJECTED && !door.output().contains("backend_readmitted") {
         load.goes_on(1).await;
     }
-    // What was sent into a cable that is cut is sent again ever more seldom, and counts as in flight
-    // meanwhile: so a slow start may begin with nothing.
-    backends[0].takes_requests_within(SLOW_START + CEILING).await;
+    backends[0].takes_requests().await;
     let back = over.elapsed();
     load.goes_on(part()).await;
     let account = load.stop().await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tests::door::one_pool;
 use tests::steady::Steady;
-use tests::{Answer, Death, TestBackend, TestDoor};
+use tests::{Answer, CEILING, Death, TestBackend, TestDoor, within};
 
 const SLOW_START: Duration = Duration::from_secs(10);
 const CAP: usize = 20;
@@ -97,4 +97,67 @@ async fn backends_that_begin_together_share_evenly_from_the_start() {
         assert_eq!(client.request("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await.status, 200);
     }
     assert_eq!((red.request_count(), green.request_count()), (50, 50));
+}
+
+/// GETs are answered at once, POSTs wait until they may go on.
+fn holds_posts(backend: &TestBackend) {
+    let name = backend.name().to_owned();
+    backend.answer_by(move |request| {
+        let answer = Answer::text(&name);
+        if request.method() == "POST" { answer.held() } else { answer }
+    });
+}
+
+async fn comes_back_with_requests_stranded(workers: usize, rule: &str) {
+    const POSTS: usize = 16;
+    let [red, late] = [TestBackend::start("red").await, TestBackend::start("late").await];
+    late.answer(Answer::stall());
+    holds_posts(&red);
+    let pool = format!("[pools.app]\nbalance = \"{rule}\"\n");
+    let config = one_pool(&[&red, &late], workers)
+        .replace("[pools.app]\n", &pool)
+        .replace("healthy_after = 1", "healthy_after = 1\nslow_start = \"1m\"");
+    let door = TestDoor::checked(&config, &[&red, &late]).await;
+    let mut posts = Vec::new();
+    for sent in 1..=POSTS {
+        let mut client = door.client().await;
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n").await;
+        posts.push(client);
+        within(CEILING, async {
+            while red.request_count() + late.request_count() < sent {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    let stuck = late.request_count();
+    assert!(stuck > POSTS / 4, "{rule}: {stuck}");
+    // These were sent later and look later whether it is well: when they are answered, all have.
+    let mut gets = Vec::new();
+    while late.request_count() < stuck + 2 * workers {
+        let mut client = door.client().await;
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        gets.push(client);
+        tokio::task::yield_now().await;
+    }
+    late.answer_probes("/healthz", 500);
+    door.logged("backend_out_of_rotation pool=app backend=late").await;
+    for client in &mut gets {
+        assert_eq!(client.read_response().await.text(), "red");
+    }
+    red.release_all();
+
+    let before = late.request_count();
+    late.answer(Answer::text("late"));
+    late.answer_probes("/healthz", 200);
+    let mut client = door.client().await;
+    within(CEILING, async { while client.get("/").await.text() != "late" {} }).await;
+    assert!(late.request_count() > before);
+}
+
+#[tokio::test]
+async fn a_backend_with_requests_stranded_on_it_gets_others_as_soon_as_it_is_well() {
+    for (workers, rule) in [(1, "least_requests"), (4, "two_choices")] {
+        comes_back_with_requests_stranded(workers, rule).await;
+    }
 }

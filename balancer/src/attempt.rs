@@ -185,7 +185,10 @@ impl Passage<'_> {
                 let paid = std::mem::replace(&mut record.paid, paid);
                 return Err(Broken::GivenUp(Taken { lease, pool, paid }));
             }
-            relay.takes_any |= cause != Cause::Unwell;
+            match cause {
+                Cause::Unwell => lease.strand(),
+                _ => relay.takes_any = true,
+            }
         }
     }
 

@@ -57,6 +57,8 @@ pub struct PoolView {
     pub capacity: Option<u32>,
     /// What bounds the pool besides its backends' caps.
     pub gates: Option<Arc<PoolGates>>,
+    /// Whether requests were stranded at an eligible one when this was published.
+    pub(crate) has_stranded: bool,
 }
 
 /// What all workers share about one backend, exactly. Padded, because every request writes it.
@@ -84,6 +86,8 @@ pub struct Slot {
     /// Requests that may still enter on probation.
     permits: AtomicU32,
     is_unwell: AtomicBool,
+    /// Of those in flight: see [`Slot::strand`].
+    stranded: AtomicU32,
     /// Since when its backend has been leaving, if it is. The control side only.
     parting_since: Mutex<Option<Instant>>,
     ran_out: AtomicU8,
@@ -109,6 +113,7 @@ impl Slot {
             streams: AtomicU32::new(0),
             permits: AtomicU32::new(0),
             is_unwell: AtomicBool::new(false),
+            stranded: AtomicU32::new(0),
             parting_since: Mutex::new(None),
             ran_out: AtomicU8::new(0),
             cuts: AtomicU32::new(0),
@@ -206,6 +211,29 @@ impl Slot {
 
     pub(crate) fn set_unwell(&self, is_unwell: bool) {
         self.is_unwell.store(is_unwell, Ordering::Relaxed);
+    }
+
+    /// A request in flight stays although its backend was found unwell: what it was sent into may
+    /// be a cable that is cut. It keeps its place, but says nothing of what the backend does once
+    /// it is well again.
+    pub(crate) fn strand(&self) {
+        self.stranded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One that was stranded has its answer or has ended.
+    pub(crate) fn unstrand(&self) {
+        let before = self.stranded.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "a request was unstranded twice");
+    }
+
+    /// How many of those in flight are stranded.
+    pub(crate) fn stranded(&self) -> u32 {
+        self.stranded.load(Ordering::Relaxed)
+    }
+
+    /// Requests in flight that are not stranded.
+    pub(crate) fn at_work(&self) -> u32 {
+        self.in_flight().saturating_sub(self.stranded())
     }
 
     /// Whether no request is in flight and no stream open. True of a closed slot is true for ever,

@@ -73,6 +73,8 @@ enum Counted {
     /// A request that asks for a stream, and has a place for it.
     Both,
     Stream,
+    /// A request that stays at a backend that was found unwell.
+    Stranded,
 }
 
 impl Lease {
@@ -104,6 +106,7 @@ impl Lease {
     /// The answer is a stream: from now on it is counted as one, and as a request no longer. False
     /// if there is no room for a stream that nobody could know of: then it remains a request.
     pub(crate) fn become_stream(&mut self) -> bool {
+        self.unstrand();
         if self.2 == Counted::Request && !self.0.slot.try_enter_stream() {
             return false;
         }
@@ -112,6 +115,33 @@ impl Lease {
             self.leave();
         }
         true
+    }
+
+    /// The request stays at a backend that was found unwell.
+    #[cold]
+    pub(crate) fn strand(&mut self) {
+        if self.2 == Counted::Request {
+            self.2 = Counted::Stranded;
+            self.0.slot.strand();
+        }
+    }
+
+    #[cold]
+    fn unstrand(&mut self) {
+        if self.2 == Counted::Stranded {
+            self.2 = Counted::Request;
+            self.0.slot.unstrand();
+        }
+    }
+
+    /// Gives back what only some have.
+    #[cold]
+    fn leave_rest(&mut self) {
+        match self.2 {
+            Counted::Both | Counted::Stream => self.0.slot.leave_stream(),
+            Counted::Stranded => self.unstrand(),
+            Counted::Request => {}
+        }
     }
 
     /// Gives the place of a request back.
@@ -136,7 +166,7 @@ impl Drop for Lease {
             self.leave();
         }
         if self.2 != Counted::Request {
-            self.0.slot.leave_stream();
+            self.leave_rest();
         }
     }
 }

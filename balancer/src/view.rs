@@ -153,7 +153,9 @@ impl View {
             return Err(NoPick::NoneFree);
         }
         let is_stream = self.asks_for_stream(pool, exchange);
-        let mut candidates = Free { locals: &local.locals, exchange, now, passed: None, is_stream };
+        let is_usual = !is_stream && !view.has_stranded;
+        let locals = &local.locals;
+        let mut candidates = Free { locals, exchange, now, passed: None, is_stream, is_usual };
         // Between reading a count and taking a place another worker may have taken the last one:
         // then the pick is repeated without that backend, at most once per backend.
         for _ in 0..=local.locals.len() {
@@ -274,6 +276,8 @@ struct Free<'a> {
     passed: Option<usize>,
     /// Whether a stream is asked for.
     is_stream: bool,
+    /// No stream is asked for, and no request is stranded.
+    is_usual: bool,
 }
 
 impl Free<'_> {
@@ -284,13 +288,13 @@ impl Free<'_> {
 
 impl Candidates for Free<'_> {
     fn in_flight(&self, index: usize) -> u32 {
-        // A request is not kept away by streams, and a stream looks for those who have fewest.
         let slot = self.slot(index);
-        if self.is_stream {
-            slot.in_flight().saturating_add(slot.streams())
-        } else {
-            slot.in_flight()
+        if self.is_usual {
+            return slot.in_flight();
         }
+        // A request is not kept away by streams, and a stream looks for those who have fewest.
+        let streams = if self.is_stream { slot.streams() } else { 0 };
+        slot.at_work().saturating_add(streams)
     }
 
     fn has_room(&self, index: usize) -> bool {

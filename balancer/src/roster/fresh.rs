@@ -31,7 +31,7 @@ pub(super) struct Order {
 struct Carrying {
     /// How long the longest of them has taken requests; without end where it is warm.
     furthest: Duration,
-    /// Most requests that one of them has in flight.
+    /// Most requests that one of them has in flight, without those stranded there.
     busiest: u32,
 }
 
@@ -89,7 +89,12 @@ impl State {
                 continue;
             };
             match conduct.breaker.phase() {
-                Phase::Closed => slot.set_max_concurrency(ramp::limit(share, cap, with.busiest)),
+                Phase::Closed => {
+                    // Those stranded there since before would fill all that it may have.
+                    let limit = ramp::limit(share, cap, with.busiest);
+                    let limit = limit.map(|limit| limit.saturating_add(slot.stranded()));
+                    slot.set_max_concurrency(limit.map(|it| it.min(cap.unwrap_or(u32::MAX))));
+                }
                 Phase::Open => slot.close(),
                 // As many as it has permits.
                 Phase::HalfOpen => {}
@@ -104,7 +109,7 @@ impl State {
         for (_, standing) in self.standings_of(&pool.name) {
             let Some(age) = standing.conduct.age(now) else { continue };
             let furthest = if age >= pool.conduct.slow_start { Duration::MAX } else { age };
-            let busiest = standing.slot.as_ref().map_or(0, |slot| slot.in_flight());
+            let busiest = standing.slot.as_ref().map_or(0, |slot| slot.at_work());
             carrying = carrying.and(Carrying { furthest, busiest });
         }
         carrying

@@ -11,7 +11,7 @@ use policies::ramp::{self, WHOLE};
 use super::state::State;
 use super::{Member, Name, gates};
 use crate::config::PoolConfig;
-use crate::snapshot::{PoolView, Snapshot};
+use crate::snapshot::{PoolView, Slot, Snapshot};
 
 impl State {
     /// The next snapshot.
@@ -50,6 +50,7 @@ impl State {
         let capacity = gates::capacity(config, &members);
         let gates = self.gates.of_pool(&self.config, config, capacity);
         PoolView {
+            has_stranded: eligible.iter().any(|slot: &Arc<Slot>| slot.stranded() > 0),
             picker: Picker::new(config.rule, &entries),
             eligible,
             members: slots.chain(self.slots.finishing_in(&config.name)).cloned().collect(),

@@ -202,6 +202,36 @@ fn the_first_of_a_later_tier_is_spared_while_an_earlier_one_carries_the_load() {
     assert_eq!(cap(5_100), 100, "nobody carries the load but this one");
 }
 
+/// So many were sent to `a` before it was out, and stay.
+fn strand(roster: &Roster, requests: u32) -> Arc<Slot> {
+    let slot = Arc::clone(fresh(&roster.snapshot()).1);
+    for _ in 0..requests {
+        assert!(slot.try_enter());
+        slot.strand();
+    }
+    slot
+}
+
+#[test]
+fn requests_stranded_before_it_was_out_take_nothing_of_what_it_may_have() {
+    for cap in [None, Some(20)] {
+        let roster = healthy(pool(Rule::LeastRequests, cap));
+        let slot = strand(&roster, 12);
+        at(&roster, 0);
+        roster.report(report("app/a", FRESH, Verdict::Unhealthy));
+        at(&roster, 3_600_000);
+        roster.report(report("app/a", FRESH, Verdict::Healthy));
+        assert_eq!(slot.max_concurrency(), 13, "{cap:?}");
+        slot.unstrand();
+        slot.give_back();
+        at(&roster, 3_600_000);
+        assert_eq!(slot.max_concurrency(), 12, "{cap:?}");
+        at(&roster, 3_605_000);
+        // Half, but for those stranded; never more than it may have at all.
+        assert_eq!(slot.max_concurrency(), cap.map_or(12, |cap| cap.min(21)), "{cap:?}");
+    }
+}
+
 #[test]
 fn another_weight_or_configuration_does_not_undo_the_ramp() {
     let config = pool(Rule::RoundRobin, Some(40));
