@@ -16,8 +16,13 @@ const EVENT: &[u8] = b"5\r\nevent\r\n";
 
 /// One pool of these, with `drain = { ... }`, and its door once all of them serve.
 async fn door(drain: &str, backends: &[&TestBackend], workers: usize) -> (TestDoor, Operator) {
-    let drain = format!("kind = \"static\"\ndrain = {{ {drain} }}\n");
-    let config = one_pool(backends, workers).replace("kind = \"static\"\n", &drain);
+    door_of(&format!("drain = {{ {drain} }}\n"), backends, workers).await
+}
+
+/// The same with these lines of the pool.
+async fn door_of(pool: &str, backends: &[&TestBackend], workers: usize) -> (TestDoor, Operator) {
+    let pool = format!("kind = \"static\"\n{pool}");
+    let config = one_pool(backends, workers).replace("kind = \"static\"\n", &pool);
     let (door, operator) = Operator::of(&config, backends).await;
     for backend in backends {
         let path = format!("/v1/pools/app/backends/{}", backend.name());
@@ -130,6 +135,43 @@ async fn a_request_is_cut_only_where_its_wait_is_limited() {
         assert_eq!(chat.read_exact(5).await, b"still");
         let now = operator.get(RED).await;
         assert_eq!((&now["in_flight"], &now["streams"]), (&0.into(), &1.into()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_cut_goes_to_another_backend_if_it_may() {
+    for workers in WORKERS {
+        let (red, blue) = (TestBackend::start("red").await, TestBackend::start("blue").await);
+        answer_by_path(&red);
+        let pool = "balance = \"round_robin\"\ndrain = { wait_inflight = \"500ms\" }\n";
+        let (door, operator) = door_of(pool, &[&red, &blue], workers).await;
+        let mut cut = Vec::new();
+        for method in ["GET", "POST"] {
+            let before = red.request_count();
+            for _ in 0..100 {
+                let sent = red.request_count() + blue.request_count();
+                let mut client = door.client().await;
+                client.ceiling = CEILING * 4;
+                let length = "Content-Length: 0\r\n\r\n";
+                client.send(format!("{method} /slow HTTP/1.1\r\nHost: x\r\n{length}")).await;
+                within(CEILING, async {
+                    while red.request_count() + blue.request_count() == sent {
+                        tokio::task::yield_now().await;
+                    }
+                })
+                .await;
+                if red.request_count() > before {
+                    cut.push(client);
+                    break;
+                }
+            }
+        }
+        let [get, post] = &mut cut[..] else { panic!("both are at red") };
+        assert_eq!(operator.ask("POST", &format!("{RED}/drain"), "").await.0, 200);
+        assert_eq!(get.read_response().await.text(), "blue");
+        assert_eq!(post.read_response().await.status, 503);
+        operator.until(RED, |now| now["state"] == "drained").await;
+        assert_eq!(operator.get(RED).await["drain"]["cut"], 2);
     }
 }
 

@@ -420,6 +420,8 @@ impl Passage<'_> {
             Broken::TimedOut(Outcome::AttemptTimeout) | Broken::Late(Outcome::AttemptTimeout) => {
                 self.again(exchange, Cause::TooSlow)
             }
+            // Its backend leaves, and was waited for as long as its drain allows.
+            Broken::TimedOut(Outcome::Drained) => self.again(exchange, Cause::Unwell),
             _ => Again::Never,
         };
         Err(Failed { outcome, next: Next::Maybe(again) })

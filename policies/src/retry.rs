@@ -71,7 +71,7 @@ pub enum Cause {
     GatewayTimeout,
     /// No head of an answer within `timeouts.attempt`, which is there to try another backend.
     TooSlow,
-    /// The backend was found unhealthy while its answer was awaited.
+    /// The backend was found unhealthy while its answer was awaited, or its drain waits no longer.
     Unwell,
     /// The backend answered 500: its application did, so only where the operator says so.
     ServerError,

@@ -197,7 +197,7 @@ pub(crate) static DRAIN: Shape = Shape {
         key(
             "wait_inflight",
             DURATION_OR_ZERO,
-            "Requests under way that take longer are cut; their own timeouts go on meanwhile.",
+            "Requests under way that take longer are cut, and tried again where `retries` says so; their own timeouts go on meanwhile.",
         )
         .or_else("until they end"),
         key(
