@@ -217,6 +217,34 @@ async fn a_total_outage_in_which_backends_hang_costs_no_more() {
     }
 }
 
+/// How often a request is sent in all whose kept connections answer so, and so do new ones.
+async fn sends_over_kept_connections(retries: &str, answer: Answer) -> usize {
+    let (red, blue) = pair().await;
+    let configuration = with_retries(&[&red, &blue], 1, retries);
+    let door = TestDoor::checked(&configuration, &[&red, &blue]).await;
+    for backend in [&red, &blue] {
+        let answer = answer.clone();
+        backend.answer_by(move |request| match request.method() {
+            "DELETE" => answer.clone(),
+            _ => Answer::text("kept"),
+        });
+    }
+    let mut client = door.client().await;
+    within(CEILING, async {
+        while red.request_count() == 0 || blue.request_count() == 0 {
+            client.get("/").await;
+        }
+    })
+    .await;
+    rest(Duration::from_millis(50)).await;
+    let response = client.request(request("DELETE", "", "")).await;
+    assert_eq!(response.status, 502, "{retries}");
+    let of = |backend: &TestBackend| {
+        backend.requests().iter().filter(|request| request.method() == "DELETE").count()
+    };
+    of(&red) + of(&blue)
+}
+
 /// It takes the request and closes, which nobody can tell from a connection that was idle too long.
 #[tokio::test]
 async fn a_request_that_kept_connections_close_upon_is_sent_as_often_as_the_route_says() {
@@ -230,29 +258,18 @@ async fn a_request_that_kept_connections_close_upon_is_sent_as_often_as_the_rout
         ("methods = [\"GET\"]", 1),
         ("budget = \"0%\"", 1),
     ] {
-        let (red, blue) = pair().await;
-        let configuration = with_retries(&[&red, &blue], 1, retries);
-        let door = TestDoor::checked(&configuration, &[&red, &blue]).await;
-        for backend in [&red, &blue] {
-            backend.answer_by(|request| match request.method() {
-                "DELETE" => Answer::close(),
-                _ => Answer::text("kept"),
-            });
-        }
-        let mut client = door.client().await;
-        within(CEILING, async {
-            while red.request_count() == 0 || blue.request_count() == 0 {
-                client.get("/").await;
-            }
-        })
-        .await;
-        rest(Duration::from_millis(50)).await;
-        let response = client.request(request("DELETE", "", "")).await;
-        assert_eq!(response.status, 502, "{retries}");
-        let of = |backend: &TestBackend| {
-            backend.requests().iter().filter(|request| request.method() == "DELETE").count()
-        };
-        assert_eq!(of(&red) + of(&blue), expected, "{retries}");
+        let sends = sends_over_kept_connections(retries, Answer::close()).await;
+        assert_eq!(sends, expected, "{retries}");
+    }
+}
+
+/// Who has sent an interim answer has read the request: its connection was not closed before.
+#[tokio::test]
+async fn a_close_behind_an_interim_answer_is_a_failed_attempt_also_over_a_kept_connection() {
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
+    for (retries, expected) in [("max = 0", 1), ("max = 1", 2)] {
+        let answer = Answer::steps([Step::ReadBody, Step::Write(interim.into()), Step::Close]);
+        assert_eq!(sends_over_kept_connections(retries, answer).await, expected, "{retries}");
     }
 }
 
@@ -309,6 +326,30 @@ async fn a_retry_that_moves_to_the_next_pool_is_paid_by_the_first() {
         for number in 0..12 {
             assert_eq!(client.get("/").await.text(), "blue", "{number}");
         }
+    }
+}
+
+/// What a retry has paid ahead is there again when its answer begins: a long body keeps nothing.
+#[tokio::test]
+async fn retries_with_long_answers_leave_the_budget_to_others() {
+    let (red, blue) = pair().await;
+    let configuration = one_pool(&[&red, &blue], 1)
+        .replace("[pools.app]\n", "[pools.app]\nbalance = \"first\"\n")
+        + "timeouts = { attempt = \"100ms\" }\n[pools.app.outlier]\nmax_ejected = \"0%\"\n";
+    let door = TestDoor::checked(&configuration, &[&red, &blue]).await;
+    red.answer(Answer::text("late").held());
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbl";
+    blue.answer(Answer::steps([Step::Write(head.into()), Step::Hold, Step::Write("ue".into())]));
+    let mut clients = Vec::new();
+    for number in 0..12 {
+        let mut client = door.client().await;
+        client.send(request("GET", "", "")).await;
+        assert_eq!(client.read_head().await.start, "HTTP/1.1 200 OK", "{number}");
+        clients.push(client);
+    }
+    blue.release_all();
+    for client in &mut clients {
+        assert_eq!(client.read_exact(4).await, b"blue");
     }
 }
 

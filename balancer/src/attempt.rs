@@ -149,7 +149,7 @@ impl Passage<'_> {
             exchange,
             upstream,
             route: self.route,
-            via: &self.view.via,
+            view: self.view,
             timer: self.timer,
             keeps,
             takes_any: false,

@@ -20,10 +20,11 @@ use crate::http1::parse_response;
 use crate::http1::{Framing, Known, Limits};
 use crate::outcome::Outcome;
 use crate::reason::Reason;
+use crate::retry;
 use crate::streams::is_events;
 use crate::timer::{Millis, Timer};
 use crate::upstream::Upstream;
-use crate::view::Via;
+use crate::view::View;
 use crate::window::{CAPACITY, Window};
 use crate::worker::Worker;
 
@@ -58,7 +59,8 @@ pub(crate) enum Ended {
 pub(crate) enum Broken {
     /// The backend closed or reset before the first byte of an answer.
     Closed,
-    /// It did so in the middle of the answer's head.
+    /// It did so in the middle of the answer's head, or behind an interim answer: then it has read
+    /// the request.
     HeadCut,
     /// Its answer cannot be read, or in two ways.
     BadResponse(Reason),
@@ -98,7 +100,7 @@ pub(crate) struct Relay<'a, F: Front> {
     pub(crate) exchange: &'a mut Exchange,
     pub(crate) upstream: &'a mut Upstream,
     pub(crate) route: &'a RouteConfig,
-    pub(crate) via: &'a Via,
+    pub(crate) view: &'a View,
     pub(crate) timer: &'a Timer,
     /// Whether the request's body is to be kept, so that it can be sent again.
     pub(crate) keeps: bool,
@@ -314,7 +316,9 @@ impl<F: Front> Relay<'_, F> {
                     look = memchr::memchr(b'\n', &window.data()[before..]).is_some()
                         || window.len() > MAX_HEAD;
                 }
-                Poll::Ready(_) if before == 0 => return Poll::Ready(Err(Broken::Closed)),
+                Poll::Ready(_) if before == 0 && self.interim == 0 => {
+                    return Poll::Ready(Err(Broken::Closed));
+                }
                 Poll::Ready(_) => return Poll::Ready(Err(Broken::HeadCut)),
                 Poll::Pending => {
                     self.upstream.wire.stash(window.data());
@@ -348,6 +352,9 @@ impl<F: Front> Relay<'_, F> {
             return self.pass_interim(cx, window, status);
         }
         self.note_answer(status);
+        if self.exchange.record.paid.is_some() {
+            retry::settle_ahead(self.view, &self.route.retries, &mut self.exchange.record);
+        }
         self.upstream.body = Body::new(self.exchange.response.framing);
         self.down = Down::Body;
         let wire = &mut self.upstream.wire;
@@ -432,7 +439,7 @@ impl<F: Front> Relay<'_, F> {
             date: date.as_ref().map_or(b"", |date| date.as_slice()),
             own: if is_interim { &[] } else { cookie.as_slice() },
             edits: (!is_interim).then_some(&self.route.response_headers),
-            via: self.via.of(response.version),
+            via: self.view.via.of(response.version),
             request_id: exchange.id(),
             framing: response.framing,
             own_length: None,

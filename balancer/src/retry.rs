@@ -1,16 +1,17 @@
 //! Whether a request is tried again, and where: the rules of `policies::retry` applied to an
 //! exchange, its route and its pool.
 
-use policies::retry::{self, Again, Cause, Sent, TOKEN};
+use policies::retry::{self, Again, Cause, RetryPolicy, Sent, TOKEN};
 
 use crate::attempt::Passage;
 use crate::budget::Budget;
-use crate::exchange::{Exchange, Repeat};
+use crate::exchange::{Exchange, Record, Repeat};
 use crate::front::Front;
 use crate::http1::{Framing, Known};
 use crate::outcome::Outcome;
 use crate::relay::KEPT_MOST;
 use crate::upstream::{Lease, Upstream};
+use crate::view::View;
 
 /// When no more retries than these are left, no connection is risked that may turn out closed.
 const FEW_TOKENS: u64 = 15;
@@ -99,7 +100,7 @@ impl Passage<'_> {
 
     /// Whether the request is sent a second time, over a new connection, to a backend that closed a
     /// kept one before it answered: once, and paid like a further attempt, though it is none. What
-    /// the backend cannot have got needs neither permission nor token.
+    /// the backend has hardly got, and does no harm twice, needs neither permission nor token.
     #[cold]
     pub(crate) fn is_repeated(
         &self,
@@ -166,5 +167,17 @@ impl Passage<'_> {
             is_body_here: !exchange.record.is_body_gone,
             is_answering: exchange.record.is_answering,
         }
+    }
+}
+
+/// A paid retry has an answer that is passed on, and has helped unless its body is cut: what was
+/// taken ahead is there for others again, however long the body is.
+#[cold]
+pub(crate) fn settle_ahead(view: &View, policy: &RetryPolicy, record: &mut Record) {
+    let Some((payer, paid)) = &mut record.paid else { return };
+    if *paid > TOKEN && !policy.on.has_status(record.status) {
+        let payer = usize::from(payer.unwrap_or_default());
+        view.snapshot.pools[payer].budget.give_back(*paid - TOKEN);
+        *paid = TOKEN;
     }
 }

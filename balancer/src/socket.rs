@@ -130,9 +130,10 @@ impl Socket {
         }
     }
 
-    /// Of a connection whose end was read: whether it was closed before what was sent last came.
-    /// A kernel that gets something for a connection that nobody has open any more answers with a
-    /// reset, and does so for nothing that was read.
+    /// Of a connection whose end was read: whether it was very likely closed before what was sent
+    /// last came. A kernel that gets something for a connection that nobody has open any more answers
+    /// with a reset. This is no proof: a process that has read all of it, ended its side and then
+    /// was killed, or closed with `SO_LINGER` of 0, looks the same.
     pub(crate) fn was_closed_before(&self) -> bool {
         match &self.0 {
             State::Watched(stream) => matches!(stream.take_error(), Ok(Some(_))),

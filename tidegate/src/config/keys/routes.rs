@@ -174,8 +174,8 @@ pub(crate) static RETRIES: Shape = Shape {
             "max",
             Kind::Integer(0, 10),
             "Attempts beyond the first. A repeat where a kept connection turned out closed is none \
-             of them: there is one at most, paid from `budget`, and with `0` none that a backend \
-             may have got.",
+             of them: there is one at most, paid from `budget`, and with `0` only of what does no \
+             harm twice, has no body, and met a reset as of a connection closed before.",
         )
         .or("1"),
         key(
