@@ -32,7 +32,10 @@ pub enum ProbeError {
     /// The status was right, the text was not there.
     #[error("the first 64 KiB of the body lack the text of `health.body_contains`")]
     Body,
-    /// Not an HTTP/1.1 answer, one that was cut short, or one with a head over our limits.
+    /// The connection ended before the body of a good answer did.
+    #[error("the answer is cut in the middle of its body; look at the backend's log for why")]
+    Cut(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Not an HTTP/1.1 answer, one whose head was cut short, or one with a head over our limits.
     #[error("the answer is not valid HTTP/1.1; correct the backend, or use a `tcp` check")]
     Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Not an answer of gRPC over HTTP/2, or one that was cut short or too long.
@@ -64,7 +67,7 @@ pub enum Phase {
     Connect,
     /// Until the end of the answer's head.
     Head,
-    /// Until the looked-for text, or the end of the body.
+    /// Until the end of the body, or of as much of it as is looked at.
     Body,
 }
 

@@ -5,7 +5,9 @@
 //! backend can cost us neither memory nor time beyond its configuration.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::{Future, pending};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -108,9 +110,15 @@ async fn exchange(
     let answer = deadline.within(Phase::Head, answer).await?.map_err(protocol)?;
     check_status(&answer, expected.status)?;
 
-    let Some(text) = expected.text else { return Ok(()) };
-    let search = beside(connection.as_mut(), find_in_body(answer.into_body(), text.as_bytes()));
-    deadline.within(Phase::Body, search).await?
+    let mut search = Search::of(expected.text);
+    let reading = beside(connection.as_mut(), search.read(answer.into_body()));
+    match deadline.within(Phase::Body, reading).await {
+        Ok(read) => read?,
+        // It goes on for longer than we look, and shows what it has to.
+        Err(_) if search.is_done => {}
+        Err(expired) => return Err(expired),
+    }
+    if search.is_done { Ok(()) } else { Err(ProbeError::Body) }
 }
 
 /// Runs `work` while the connection that it needs is driven in the same task: there is nothing
@@ -134,25 +142,50 @@ fn check_status(answer: &Response<Incoming>, ranges: &[(u16, u16)]) -> Result<()
     }
 }
 
-/// Ends at the text, at [`BODY_LIMIT`] or at the end of the body, whichever comes first.
-async fn find_in_body(mut body: Incoming, text: &[u8]) -> Result<(), ProbeError> {
-    if text.is_empty() {
-        return Ok(());
+/// What was seen of a body.
+struct Search<'a> {
+    text: &'a [u8],
+    seen: Vec<u8>,
+    /// The text is there, or none is looked for.
+    is_done: bool,
+}
+
+impl<'a> Search<'a> {
+    fn of(text: Option<&'a str>) -> Search<'a> {
+        let text = text.unwrap_or_default().as_bytes();
+        Search { text, seen: Vec::new(), is_done: text.is_empty() }
     }
-    let mut seen = Vec::new();
-    while seen.len() < BODY_LIMIT {
-        let Some(frame) = body.frame().await else { break };
-        let frame = frame.map_err(protocol)?;
-        let Some(data) = frame.data_ref() else { continue };
-        // The text may begin in what came before, but only in its last bytes.
-        let unsearched = seen.len().saturating_sub(text.len() - 1);
-        let room = BODY_LIMIT - seen.len();
-        seen.extend_from_slice(&data[..data.len().min(room)]);
-        if seen[unsearched..].windows(text.len()).any(|window| window == text) {
-            return Ok(());
+
+    /// Reads to the end of the body, or to [`BODY_LIMIT`] of one that is longer. Also behind the
+    /// text, and if there is none: who cuts an answer is not well, whatever its head says.
+    async fn read(&mut self, mut body: Incoming) -> Result<(), ProbeError> {
+        while self.seen.len() < BODY_LIMIT {
+            let Some(frame) = body.frame().await else { return Ok(()) };
+            if let Some(data) = frame.map_err(broken)?.data_ref() {
+                self.look_at(data);
+            }
         }
+        Ok(())
     }
-    Err(ProbeError::Body)
+
+    fn look_at(&mut self, data: &[u8]) {
+        // The text may begin in what came before, but only in its last bytes.
+        let unsearched = self.seen.len().saturating_sub(self.text.len().saturating_sub(1));
+        let room = BODY_LIMIT - self.seen.len();
+        self.seen.extend_from_slice(&data[..data.len().min(room)]);
+        let text = self.text;
+        self.is_done = self.is_done
+            || self.seen[unsearched..].windows(text.len()).any(|window| window == text);
+    }
+}
+
+/// Of a body whose head was good.
+fn broken(error: hyper::Error) -> ProbeError {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => protocol(error),
+        _ => ProbeError::Cut(error.into()),
+    }
 }
 
 fn protocol(error: hyper::Error) -> ProbeError {

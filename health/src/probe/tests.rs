@@ -112,11 +112,37 @@ async fn a_text_behind_the_first_64_kib_is_not_looked_for() {
 #[tokio::test]
 async fn what_is_not_http_is_a_protocol_error() {
     let endless_head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(HEAD_LIMIT));
-    let cut_short = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbad";
-    for bytes in ["220 smtp ready\r\n", "", &endless_head, cut_short] {
+    let bad_chunk = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n";
+    for bytes in ["220 smtp ready\r\n", "", &endless_head, bad_chunk] {
         let answer = Answer::Bytes(bytes.as_bytes().to_vec());
         let error = ask(answer, Some("ok")).await.unwrap_err();
         assert!(matches!(error, ProbeError::Protocol(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_fails_the_check_whatever_it_shows() {
+    let sized = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n";
+    let in_chunk = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok";
+    for bytes in [sized, chunked, in_chunk] {
+        for text in [None, Some("ok"), Some("lost")] {
+            let error = ask(Answer::Bytes(bytes.into()), text).await.unwrap_err();
+            assert!(matches!(error, ProbeError::Cut(_)), "{bytes:?} {text:?}: {error}");
+        }
+    }
+    // One that ends with its connection cannot be told from one that is cut.
+    let until_close = "HTTP/1.1 200 OK\r\n\r\nok";
+    assert!(ask(Answer::Bytes(until_close.into()), Some("ok")).await.is_ok());
+}
+
+#[tokio::test]
+async fn of_a_body_without_end_as_much_is_read_as_is_looked_at() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let endless = format!("{head}{}", "3\r\nxok\r\n".repeat(BODY_LIMIT));
+    for (text, passes) in [(None, true), (Some("ok"), true), (Some("lost"), false)] {
+        let found = ask(Answer::Stall(endless.clone().into()), text).await;
+        assert_eq!(found.is_ok(), passes, "{text:?}: {found:?}");
     }
 }
 
@@ -142,6 +168,16 @@ async fn a_backend_that_never_answers_runs_into_the_timeout_of_the_head() {
     let kind = http(&[(200, 299)], None);
     let error = probe(backend.address, &kind, Duration::from_secs(5)).await.unwrap_err();
     assert!(matches!(error, ProbeError::Timeout { phase: Phase::Head, .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_passes_when_time_is_over_with_what_it_has_shown() {
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
+    for text in [None, Some("ok")] {
+        let backend = TestBackend::start(Answer::Stall(half.into())).await;
+        let kind = http(&[(200, 299)], text);
+        probe(backend.address, &kind, Duration::from_secs(5)).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,7 +30,12 @@ pub(crate) static HEALTH: Shape = Shape {
         key("host", Kind::HostName, "The `Host` of an http check, the `:authority` of a grpc one.")
             .or_else("the backend's address"),
         key("status", Kind::Many(&Kind::StatusRange), "Status codes that pass.").or("200-299"),
-        key("body_contains", Kind::Text, "Must occur in the first 64 KiB of the answer."),
+        key(
+            "body_contains",
+            Kind::Text,
+            "Must occur in the first 64 KiB of the answer, and of what comes within `timeout`. \
+             With or without it, a body that is cut fails the check.",
+        ),
         key("grpc_service", Kind::Text, "Which service a grpc check asks about.")
             .or_else("the backend as a whole"),
         key("port", Kind::Integer(1, 65_535), "Port to ask.").or_else("the backend's own"),
