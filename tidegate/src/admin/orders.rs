@@ -252,6 +252,9 @@ impl Resource {
 
     /// What a request that this resource allows wants.
     pub(super) fn order(self, method: &Method, query: &str, body: &[u8]) -> Result<Order, Refusal> {
+        if *method != Method::DELETE || !matches!(self, Resource::Backend(..)) {
+            no_parameters(query)?;
+        }
         let why = || parse::<Why>(body).map(|why| why.reason);
         let (target, deed, reason) = match self {
             Resource::Pool(pool) | Resource::Backends(pool) => {
@@ -307,6 +310,16 @@ impl Resource {
         }
         Ok(Order { target, deed, reason })
     }
+}
+
+/// All that most orders say is in their path and their body.
+pub(super) fn no_parameters(query: &str) -> Result<(), Refusal> {
+    if query.is_empty() {
+        return Ok(());
+    }
+    let name = query.split(['=', '&']).next().unwrap_or_default();
+    let detail = format!("`{name}` is no parameter of this order: it has none but its body");
+    Err(Refusal::invalid(detail))
 }
 
 /// No body is an empty object.
@@ -417,6 +430,16 @@ mod tests {
         check("PATCH", ONE, "{}", Err((422, "nothing to change")));
         check("PATCH", ONE, "{\"id\": \"b\"}", Err((422, "unknown field `id`")));
         check("DELETE", &format!("{ONE}?force"), "", Err((422, "only `?now`")));
+        for (method, path, body) in [
+            ("POST", format!("{ONE}/drain?now"), ""),
+            ("POST", format!("{ONE}/undrain?now=1&x"), ""),
+            ("PATCH", format!("{ONE}?now"), "{\"weight\": 5}"),
+            ("POST", format!("{add}?now"), "{\"address\": \"a:1\"}"),
+            ("PUT", "/v1/maintenance?now".into(), "{\"on\": true}"),
+            ("DELETE", "/v1/pools/app/override?now".into(), ""),
+        ] {
+            check(method, &path, body, Err((422, "`now` is no parameter of this order")));
+        }
         let long = format!("{{\"reason\": \"{}\"}}", "x".repeat(201));
         check("POST", &format!("{ONE}/drain"), &long, Err((422, "longer than 200")));
     }

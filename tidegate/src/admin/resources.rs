@@ -99,6 +99,6 @@ fn read(shared: &Shared, resource: &Resource) -> Result<Answer, Refusal> {
     }
 }
 
-fn refused(refusal: &Refusal) -> Answer {
+pub(super) fn refused(refusal: &Refusal) -> Answer {
     problem(refusal.status, &refusal.detail)
 }

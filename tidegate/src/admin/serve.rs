@@ -19,7 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::hand_over;
+use super::orders::no_parameters;
 use super::reload;
+use super::resources;
 use super::respond::{self, Peer, Side};
 use super::{GRACE, MAX_CONNECTIONS, Source};
 
@@ -148,6 +150,11 @@ async fn connection<S>(
         ask.send_replace(true);
         async move {
             let path = request.uri().path();
+            if let (Side::Unix, reload::PATH | hand_over::UPGRADE) = (shared.side, path)
+                && let Err(refusal) = no_parameters(request.uri().query().unwrap_or_default())
+            {
+                return Ok(resources::refused(&refusal));
+            }
             Ok::<_, Infallible>(match shared.side {
                 Side::Unix if path == reload::PATH => {
                     reload::answer(request.method(), peer, &*shared.source).await

@@ -206,6 +206,8 @@ async fn errors_are_problem_documents() {
         (get("/", "Host: x\r\n"), 404),
         ("POST /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".into(), 405),
         ("DELETE /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".into(), 405),
+        ("POST /v1/reload?dry HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".into(), 422),
+        ("POST /v1/upgrade?dry HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".into(), 422),
         ("POST /v1/pools HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n".into(), 413),
         ("POST /v1/pools HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".into(), 413),
     ] {
