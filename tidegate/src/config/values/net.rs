@@ -1,6 +1,6 @@
 //! Addresses, address blocks and host names.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 use policies::backend::Address;
@@ -44,9 +44,11 @@ pub(crate) fn listen(text: &str) -> Result<SocketAddr, Message> {
 pub(crate) fn backend(text: &str) -> Result<Address, Message> {
     let wrong = |why: &str, remedy: Option<String>| Err(say::address(text, why, remedy));
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return match (address.port(), address.ip().to_canonical().is_unspecified()) {
-            (0, _) => wrong("nobody listens on port 0", None),
-            (_, true) => wrong("nobody can be reached at that address", None),
+        return match address.ip().to_canonical() {
+            _ if address.port() == 0 => wrong("nobody listens on port 0", None),
+            ip if ip.is_unspecified() => wrong("nobody can be reached at that address", None),
+            ip if ip.is_multicast() => wrong("it is a multicast address", one_machine()),
+            IpAddr::V4(Ipv4Addr::BROADCAST) => wrong("it is the broadcast address", one_machine()),
             _ => Ok(Address::Socket(address)),
         };
     }
@@ -72,6 +74,10 @@ pub(crate) fn backend(text: &str) -> Result<Address, Message> {
         Ok(()) => Ok(Address::Name { host: host.to_ascii_lowercase().into(), port }),
         Err(why) => wrong(&why, None),
     }
+}
+
+fn one_machine() -> Option<String> {
+    Some("write the address of one machine".to_owned())
 }
 
 /// `::1:8080` reads as an address without a port, and is nearly always one with.
@@ -207,6 +213,14 @@ mod tests {
             ":80",
             "a:0",
             "0.0.0.0:80",
+            "[::]:80",
+            "[::ffff:0.0.0.0]:80",
+            "224.0.0.1:80",
+            "239.255.255.255:80",
+            "255.255.255.255:80",
+            "[ff02::1]:80",
+            "[::ffff:224.0.0.1]:80",
+            "[::ffff:255.255.255.255]:80",
         ] {
             assert!(backend(text).is_err(), "{text}");
         }
