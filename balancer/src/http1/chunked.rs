@@ -1,8 +1,10 @@
 //! The chunked coding (RFC 9112 §7.1), decoded in place. Split at any byte, it gives the same.
+mod extension;
 #[cfg(test)]
 mod tests;
 mod trailers;
 
+use extension::Extension;
 use trailers::Trailers;
 
 /// Why a chunked body was refused. Where the next message begins is then unknown.
@@ -11,8 +13,8 @@ pub enum BadChunk {
     /// Not 1 to 16 hexadecimal digits, followed by `;` or CRLF.
     #[error("a chunk size is not 1 to 16 hexadecimal digits")]
     Size,
-    /// A control character in an extension, or one that is not ASCII.
-    #[error("a chunk extension has a byte that is not allowed")]
+    /// Not `;name`, `;name=token` or `;name="text"` (RFC 9112 §7.1.1), or not in ASCII.
+    #[error("a chunk extension is not `;name`, `;name=token` or `;name=\"text\"`")]
     Extension,
     /// CR without LF, or LF without CR.
     #[error("a line of a chunked body does not end with CRLF")]
@@ -76,7 +78,7 @@ pub struct ChunkDecoder {
 enum State {
     #[default]
     Size,
-    Extension,
+    Extension(Extension),
     SizeLf,
     Data,
     DataCr,
@@ -129,7 +131,7 @@ impl ChunkDecoder {
     /// One byte of anything but data.
     fn step(&mut self, byte: u8) -> Result<State, BadChunk> {
         match self.state {
-            State::Size | State::Extension | State::SizeLf => self.size_line(byte),
+            State::Size | State::Extension(_) | State::SizeLf => self.size_line(byte),
             State::DataCr if byte == b'\r' => Ok(State::DataLf),
             State::DataLf if byte == b'\n' => Ok(self.next_chunk()),
             State::DataCr | State::DataLf => Err(BadChunk::DataEnd),
@@ -152,12 +154,14 @@ impl ChunkDecoder {
         match (self.state, byte) {
             (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte),
             (State::Size, b'\r' | b';') if self.line == 1 => Err(BadChunk::Size),
-            (State::Size | State::Extension, b'\r') => Ok(State::SizeLf),
-            (State::Size, b';') => Ok(State::Extension),
-            (State::Extension, b'\t' | b' '..=b'~') => Ok(State::Extension),
+            (State::Size, b'\r') => Ok(State::SizeLf),
+            (State::Size, b';') => Ok(State::Extension(Extension::Start)),
             (State::SizeLf, b'\n') => self.size_known(),
-            (State::SizeLf, _) | (State::Size | State::Extension, b'\n') => Err(BadChunk::LineEnd),
-            (State::Extension, _) => Err(BadChunk::Extension),
+            (State::SizeLf, _) | (State::Size | State::Extension(_), b'\n') => {
+                Err(BadChunk::LineEnd)
+            }
+            (State::Extension(extension), b'\r') if extension.may_end() => Ok(State::SizeLf),
+            (State::Extension(extension), _) => extension.take(byte).map(State::Extension),
             _ => Err(BadChunk::Size),
         }
     }
