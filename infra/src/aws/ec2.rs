@@ -6,12 +6,13 @@
 //!
 //! | file          | what                                                        |
 //! |---------------|-------------------------------------------------------------|
-//! | here          | the port and the four calls                                 |
+//! | here          | the port and the three calls                                 |
 //! | `settings.rs` | what is configured, as offers                               |
 //! | `request.rs`  | a launch of the port as RunInstances                        |
 //! | `tags.rs`     | a mark as tags, and back                                    |
 //! | `read.rs`     | an instance of the SDK as one of the port                   |
 //! | `failure.rs`  | an error of the SDK as one of the port                      |
+//! | `marks.rs`    | what EC2 is about to take back                              |
 //! | `pace.rs`     | how often we ask                                            |
 //!
 //! Not used are the SDK's waiters (they sleep for 15 s) and its retries (the scaler knows what else is
@@ -31,12 +32,14 @@ use tokio::sync::OnceCell;
 use super::connection::{self, Repeats};
 
 mod failure;
+mod marks;
 mod pace;
 mod read;
 mod request;
 mod settings;
 mod tags;
 
+use marks::Marks;
 use pace::Bucket;
 pub use settings::Ec2Settings;
 use settings::Spec;
@@ -71,6 +74,7 @@ pub struct Ec2Provider {
     launches: Bucket,
     lists: Bucket,
     ends: Bucket,
+    marks: Marks,
 }
 
 impl Ec2Provider {
@@ -82,6 +86,7 @@ impl Ec2Provider {
             launches: Bucket::new(4.0, 1.0),
             lists: Bucket::new(10.0, 2.0),
             ends: Bucket::new(10.0, 1.0),
+            marks: Marks::new(),
         }
     }
 
@@ -95,6 +100,20 @@ impl Ec2Provider {
             made.await.map_err(|error| unclear(action, error.into()))
         };
         self.client.get_or_try_init(make).await
+    }
+
+    async fn listed(&self) -> Result<Vec<Instance>, ProviderError> {
+        let mut all = Vec::new();
+        let mut after = None;
+        for _ in 0..PAGES {
+            let page = self.describe(after).await?;
+            all.extend(page.instances);
+            after = page.next;
+            if after.is_none() {
+                return Ok(all);
+            }
+        }
+        Err(unclear(DESCRIBE, format!("the list has no end after {PAGES} pages").into()))
     }
 
     async fn describe(&self, after: Option<String>) -> Result<Page, ProviderError> {
@@ -216,17 +235,13 @@ impl Provider for Ec2Provider {
     }
 
     async fn list(&self) -> Result<Vec<Instance>, ProviderError> {
-        let mut all = Vec::new();
-        let mut after = None;
-        for _ in 0..PAGES {
-            let page = self.describe(after).await?;
-            all.extend(page.instances);
-            after = page.next;
-            if after.is_none() {
-                return Ok(all);
-            }
+        let (listed, marked) = tokio::join!(self.listed(), self.marked());
+        let mut listed = listed?;
+        for instance in &mut listed {
+            instance.is_marked = marked.contains(&*instance.id.0);
         }
-        Err(unclear(DESCRIBE, format!("the list has no end after {PAGES} pages").into()))
+        self.marks.look_at(&listed);
+        Ok(listed)
     }
 }
 

@@ -19,7 +19,7 @@ from moto.moto_server.werkzeug_app import (  # noqa: E402
 )
 from werkzeug.serving import make_server  # noqa: E402
 
-from . import describe, imds, launch  # noqa: E402, F401
+from . import describe, imds, launch, spot  # noqa: E402, F401
 from .gate import Gate  # noqa: E402
 from .instances import end_all  # noqa: E402
 from .state import CONFIG  # noqa: E402

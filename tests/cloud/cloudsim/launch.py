@@ -115,7 +115,10 @@ def _type_of_template(self):
 def _on_get_param(self, name, if_none=None):
     # moto launches MinCount instances.
     granted = getattr(self, "_granted", None)
-    return str(granted) if name == "MinCount" and granted else _get_param(self, name, if_none)
+    if name == "MinCount" and granted:
+        return str(granted)
+    value = _get_param(self, name, if_none)
+    return min(int(value), CONFIG["page"]) if name == "MaxResults" and value else value
 
 
 models.InstanceBackend.run_instances = _on_run_in_backend

@@ -18,6 +18,8 @@ CONFIG = {
     "time_scale": 1.0,
     "boot_fail_prob": 0.0,
     "account_limit": 10_000,
+    # Reservations of one page of DescribeInstances, whatever a caller wants.
+    "page": 1_000,
     # Argument vector of the process behind an instance, and its port.
     "backend": None,
     "port": 80,
