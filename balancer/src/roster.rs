@@ -13,6 +13,7 @@
 //! |---------------------------------------------------|-------------|
 //! | the members, and what each event does to them     | `state.rs`  |
 //! | what a successor is told of them                  | `hand_over.rs` |
+//! | what other processes have to do with them         | `elsewhere.rs` |
 //! | what is known of one of them                      | `standing.rs`, `conduct.rs` |
 //! | what follows from how their requests went         | `judge.rs`  |
 //! | how far a fresh one has come                      | `fresh.rs`  |
@@ -76,6 +77,7 @@ pub struct Roster {
     snapshot: Arc<ArcSwap<Snapshot>>,
     targets: watch::Sender<Arc<[Target]>>,
     names: watch::Sender<Arc<[Name]>>,
+    shut: watch::Sender<Arc<[BackendKey]>>,
 }
 
 /// A backend of a pool as it is now.
@@ -126,7 +128,8 @@ impl Roster {
         let snapshot = Arc::new(ArcSwap::new(snapshot));
         let targets = watch::Sender::new(state.targets());
         let names = watch::Sender::new(state.names());
-        Roster { state: Mutex::new(state), snapshot, targets, names }
+        let shut = watch::Sender::new(state.shut());
+        Roster { state: Mutex::new(state), snapshot, targets, names, shut }
     }
 
     /// Another configuration. Backends that stay, by pool, id and address, keep their counts,
@@ -283,6 +286,7 @@ impl Roster {
         state.line_up(&snapshot, Instant::now());
         replace(&self.targets, state.targets());
         replace(&self.names, state.names());
+        replace(&self.shut, state.shut());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

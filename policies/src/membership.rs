@@ -10,7 +10,7 @@
 //! ```
 //!
 //! From each stage `remove` leads to (none), at once. `leave` is what a reload does to a backend
-//! that is no longer written down: it drains and then goes, or goes at once if it serves nothing.
+//! that is no longer written down: it drains and then goes, or goes at once if it has drained.
 //!
 //! Only a *serving* member takes new requests, and only while its verdict is healthy; verdicts
 //! are not kept here ([`crate::health`]). A draining one finishes what it has. What is not in
@@ -337,8 +337,9 @@ impl Membership {
     fn leave(&mut self, key: BackendKey) -> Result<(), Rejected> {
         let member = self.member_mut(&key)?;
         member.stage = match member.stage {
-            Stage::Joining | Stage::Drained => return self.remove(&key),
-            Stage::Serving | Stage::Draining => Stage::Draining,
+            Stage::Drained => return self.remove(&key),
+            // One that joins has nothing under way here, but an older process may have.
+            Stage::Joining | Stage::Serving | Stage::Draining => Stage::Draining,
         };
         member.is_leaving = true;
         Ok(())

@@ -93,7 +93,7 @@ fn only_a_draining_member_becomes_drained() {
 
 #[test]
 fn a_member_that_leaves_drains_first_if_it_may_have_requests() {
-    check(&Change::Leave { key: key("a") }, ["gone", "draining", "draining", "gone"]);
+    check(&Change::Leave { key: key("a") }, ["draining", "draining", "draining", "gone"]);
 }
 
 #[test]

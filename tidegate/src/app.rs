@@ -36,6 +36,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventRing;
 use tellers::Tellers;
 
+mod abreast;
 mod descriptors;
 mod exit;
 mod judging;
@@ -196,10 +197,8 @@ impl App {
         let source = log.as_ref().map(|log| Arc::clone(&log.source));
         match open(config.door, &addresses, source, capacity, predecessor.as_mut()).await {
             Ok(opened) => {
-                let from = predecessor.as_ref();
-                let known = from.map(|it| it.known(&config.scalers)).unwrap_or_default();
-                let (switches, under_way) = from.map(Predecessor::at_run_time).unwrap_or_default();
-                opened.door.roster().believe(&known, switches, under_way);
+                let teach = |it: &Predecessor| it.teach(opened.door.roster(), &config.scalers);
+                let known = predecessor.as_ref().map(teach).unwrap_or_default();
                 scalers.expect(opened.door.roster());
                 let has_queue = opened.has_queue;
                 let mut app = App::around(opened, prepared, log, origin, events, &known);

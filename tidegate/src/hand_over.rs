@@ -11,39 +11,33 @@
 //!  accepts
 //!  Open ──────────────────────────────────────►  stops accepting
 //!                             ◄─────────────────  Left, and again as requests end there
+//!  Shut, and again when the last was heeded ──►
 //! ```
 //!
 //! Until `Open` the predecessor has changed nothing: a successor that fails or falls silent costs
 //! the end of a connection. From `Go` on the successor cannot fail.
 //!
-//! A message is its length (four bytes, big-endian) and JSON. Descriptors come behind `State`, and
-//! nothing is read beyond a message, because a plain read would lose them.
+//! How messages look on the connection is in `line.rs`.
 
-use std::io::{self, Cursor};
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use balancer::roster::{Changed, Known, Settings, UnderWay};
-use balancer::sockets::{PER_MESSAGE, Part, pass, receive};
-use bytes::Bytes;
+use balancer::sockets::Part;
 use policies::backend::{Address, Backend, BackendId, BackendKey, Origin, PoolName};
 use policies::breaker::Phase;
 use policies::health::Verdict;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::UnixStream;
+
+mod line;
+
+pub use line::{Ear, Line, Mouth};
 
 /// Path of the request that begins a hand-over.
 pub const PATH: &str = "/v1/hand-over";
 /// What the connection becomes; another number is another conversation.
 pub const PROTOCOL: &str = "tidegate-hand-over/1";
-/// Longest message: some hundred bytes for each backend.
-const MAX_BYTES: u32 = 64 << 20;
-/// More sockets than any door has.
-const MAX_SOCKETS: usize = 1 << 16;
 /// For what the other side only has to say.
 pub const PROMPT: Duration = Duration::from_secs(10);
 
@@ -112,6 +106,8 @@ pub struct BackendState {
     reason: Option<String>,
     is_drained: bool,
     #[serde(default)]
+    has_drained: bool,
+    #[serde(default)]
     joined: Option<JoinedState>,
     /// In the file, and what holds.
     #[serde(default)]
@@ -158,6 +154,20 @@ pub struct Left {
     /// What it, and those before it, still have under way at backends.
     #[serde(default)]
     pub under_way: Vec<UnderWayState>,
+    /// The number of the last [`Shut`] that they all go by, 0 before the first; what is under way was
+    /// counted after that. One that does not say this is older, and listens to nothing.
+    #[serde(default)]
+    pub heeded: Option<u64>,
+}
+
+/// Backends that take nothing more, in place of those that were named before: the predecessor lets
+/// nobody in there either, whatever still comes over its connections.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Shut {
+    /// From 1 on.
+    pub number: u64,
+    /// Pool and id of each.
+    pub backends: Vec<(String, String)>,
 }
 
 /// What is under way at a backend.
@@ -167,101 +177,6 @@ pub struct UnderWayState {
     id: String,
     in_flight: u32,
     streams: u32,
-}
-
-/// A connection between two doors.
-#[derive(Debug)]
-pub struct Line {
-    stream: UnixStream,
-    /// Of what the other side says, read already.
-    ahead: Cursor<Bytes>,
-}
-
-impl Line {
-    /// Over a connection from which so much has been read of what the other side says.
-    pub fn new(stream: UnixStream, ahead: Bytes) -> Line {
-        Line { stream, ahead: Cursor::new(ahead) }
-    }
-
-    /// Says one thing.
-    ///
-    /// # Errors
-    ///
-    /// The other side has gone, or has not listened for [`PROMPT`].
-    pub async fn say<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
-        let text = serde_json::to_vec(message)?;
-        let length = u32::try_from(text.len()).map_err(io::Error::other)?;
-        let mut bytes = length.to_be_bytes().to_vec();
-        bytes.extend(text);
-        within(PROMPT, self.stream.write_all(&bytes)).await
-    }
-
-    /// Hears one thing, within `limit`.
-    ///
-    /// # Errors
-    ///
-    /// The other side has gone, says nothing, or something else.
-    pub async fn hear<T: DeserializeOwned>(&mut self, limit: Duration) -> io::Result<T> {
-        within(limit, async {
-            let mut from = (&mut self.ahead).chain(&mut self.stream);
-            let length = from.read_u32().await?;
-            if length > MAX_BYTES {
-                return Err(io::Error::other("the other door says too much"));
-            }
-            let mut text = Vec::new();
-            // Grows with what comes, not with what is announced.
-            from.take(u64::from(length)).read_to_end(&mut text).await?;
-            Ok(serde_json::from_slice(&text)?)
-        })
-        .await
-    }
-
-    /// Passes sockets.
-    ///
-    /// # Errors
-    ///
-    /// As [`Line::say`].
-    pub async fn pass(&self, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
-        within(PROMPT, async {
-            for part in sockets.chunks(PER_MESSAGE) {
-                self.stream.async_io(Interest::WRITABLE, || pass(part, &self.stream)).await?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// As many sockets as were announced.
-    ///
-    /// # Errors
-    ///
-    /// As [`Line::hear`], or there is no room for them.
-    pub async fn receive(&self, count: usize) -> io::Result<Vec<OwnedFd>> {
-        if count > MAX_SOCKETS {
-            return Err(io::Error::other("the other door has too many sockets"));
-        }
-        within(PROMPT, async {
-            let mut sockets = Vec::new();
-            while sockets.len() < count {
-                let came =
-                    self.stream.async_io(Interest::READABLE, || receive(&self.stream)).await?;
-                if came.is_empty() || sockets.len() + came.len() > count {
-                    return Err(io::Error::other("other sockets came than were announced"));
-                }
-                sockets.extend(came);
-            }
-            Ok(sockets)
-        })
-        .await
-    }
-}
-
-async fn within<T>(limit: Duration, what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let result = tokio::time::timeout(limit, what).await;
-    result.unwrap_or_else(|_| {
-        let text = format!("the other door said nothing for {} s", limit.as_secs());
-        Err(io::Error::new(io::ErrorKind::TimedOut, text))
-    })
 }
 
 impl AdminState {
@@ -300,6 +215,7 @@ impl From<Known> for BackendState {
             },
             reason: known.reason,
             is_drained: known.is_drained,
+            has_drained: known.has_drained,
             joined: known.joined.map(|backend| JoinedState {
                 settings: Settings::of(&backend).into(),
                 zone: backend.zone.map(|zone| zone.to_string()),
@@ -335,6 +251,7 @@ impl From<BackendState> for Known {
             },
             reason: state.reason,
             is_drained: state.is_drained,
+            has_drained: state.has_drained,
             joined,
             changed: state.changed.map(|(from, to)| Changed { from: from.into(), to: to.into() }),
             held: state.is_held_open.map(held),
@@ -384,42 +301,6 @@ fn address(text: &str) -> Address {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
-
-    fn pair() -> (Line, Line) {
-        let (one, other) = UnixStream::pair().unwrap();
-        (Line::new(one, Bytes::new()), Line::new(other, Bytes::new()))
-    }
-
-    #[tokio::test]
-    async fn sockets_come_behind_what_announces_them() {
-        let (mut old, mut new) = pair();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let many = vec![listener.as_fd(); 300];
-        let talk = async {
-            old.say(&Hello { pid: 7, version: "x".into() }).await.unwrap();
-            old.pass(&many).await.unwrap();
-            old.say(&Go {}).await.unwrap();
-        };
-        let ((), (hello, sockets)) = tokio::join!(talk, async {
-            let hello: Hello = new.hear(PROMPT).await.unwrap();
-            (hello, new.receive(300).await.unwrap())
-        });
-        assert_eq!((hello.pid, sockets.len()), (7, 300));
-        let _: Go = new.hear(PROMPT).await.unwrap();
-        drop(old);
-        assert!(new.hear::<Left>(PROMPT).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn nonsense_is_an_error_and_no_memory() {
-        for bytes in [&b"\xff\xff\xff\xff"[..], b"\0\0\0\x05hello", b"\0\0\0\x40{", b"\0"] {
-            let (mut old, mut new) = pair();
-            old.stream.write_all(bytes).await.unwrap();
-            drop(old);
-            assert!(new.hear::<State>(PROMPT).await.is_err(), "{bytes:?}");
-        }
-    }
 
     fn settings(weight: u32) -> Settings {
         Settings { weight, max_concurrency: Some(weight) }
@@ -450,6 +331,7 @@ mod tests {
                 verdict,
                 reason: Some("why".into()),
                 is_drained: true,
+                has_drained: true,
                 joined: Some(Backend {
                     id: BackendId("b".into()),
                     address: address(written),

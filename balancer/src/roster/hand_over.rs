@@ -35,6 +35,8 @@ pub struct Known {
     pub reason: Option<String>,
     /// Whether an operator took it out: it drains, or has.
     pub is_drained: bool,
+    /// Whether that is over: nothing is under way there, in any process, and nothing comes.
+    pub has_drained: bool,
     /// All of it, if no file names it.
     pub joined: Option<Backend>,
     /// What the file says, if what holds is something else.
@@ -90,11 +92,11 @@ impl Roster {
         self.lock().switches.iter().map(|(route, is_on)| (route.clone(), *is_on)).collect()
     }
 
-    /// Believes what a predecessor knew and has `under_way`, and keeps what was changed in it at run time. To be called
-    /// before the door serves, and before its backends are checked.
+    /// Believes what a predecessor knew and has `under_way`, and keeps what was changed in it at run
+    /// time. To be called before the door serves, and before its backends are checked.
     pub fn believe(&self, known: &[Known], switches: Vec<Switch>, under_way: Vec<UnderWay>) {
         let mut state = self.lock();
-        state.elsewhere = under_way;
+        state.follow(known, under_way);
         state.believe(known);
         state.switches.extend(switches);
         state.take_up();
@@ -112,6 +114,7 @@ impl Known {
             address: None,
             verdict: Verdict::Unknown,
             reason: None,
+            has_drained: false,
             ..self.clone()
         })
     }
@@ -129,6 +132,7 @@ impl Known {
             verdict: member.verdict,
             reason: member.reason.clone(),
             is_drained: matches!(member.stage, Stage::Draining | Stage::Drained),
+            has_drained: member.stage == Stage::Drained,
         }
     }
 }

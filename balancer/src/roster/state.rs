@@ -18,7 +18,7 @@ use policies::panic::Panic;
 use policies::route::RouteTable;
 
 use super::conduct::Takes;
-use super::elsewhere::UnderWay;
+use super::elsewhere::Elsewhere;
 use super::fresh::Order;
 use super::gates::Gates;
 use super::news::{Drain, News};
@@ -58,8 +58,8 @@ pub(super) struct State {
     pub(super) switches: BTreeMap<Option<Arc<str>>, bool>,
     /// News that no comparison of members finds.
     pub(super) unsaid: Vec<News>,
-    /// What older processes have under way.
-    pub(super) elsewhere: Vec<UnderWay>,
+    /// What is known of other processes.
+    pub(super) elsewhere: Elsewhere,
 }
 
 impl State {
@@ -81,7 +81,7 @@ impl State {
             told: Membership::default(),
             drains: BTreeMap::new(),
             unsaid: Vec::new(),
-            elsewhere: Vec::new(),
+            elsewhere: Elsewhere::default(),
             switches: BTreeMap::new(),
             written,
             config,
@@ -234,7 +234,7 @@ impl State {
             is_breaker_held: standing.conduct.breaker.is_held(),
             pulse: Arc::clone(&standing.conduct.pulse),
             finishing: self.slots.finishing(key).cloned().collect(),
-            elsewhere: self.elsewhere(key),
+            elsewhere: self.elsewhere.at(key),
             epoch: standing.epoch,
         })
     }
@@ -284,6 +284,7 @@ impl State {
                 let Some(standing) = self.standings.get_mut(&key) else { continue };
                 standing.counts = standing.has_passed
                     && member.stage == Stage::Serving
+                    && standing.intake != Intake::Closed
                     && member.backend.weight > 0;
                 let takes = match (standing.is_well(), standing.conduct.breaker.phase()) {
                     _ if !standing.counts => Takes::Nothing,
@@ -323,7 +324,7 @@ impl State {
     /// Its slots are closed already, so it stays so.
     fn has_finished(&self, key: &BackendKey, standing: &Standing) -> bool {
         let mut slots = standing.slot.iter().chain(self.slots.finishing(key));
-        slots.all(|slot| slot.is_idle()) && self.elsewhere(key) == (0, 0)
+        slots.all(|slot| slot.is_idle()) && self.elsewhere.is_done(key)
     }
 
     /// Changes that this program itself concluded, which the membership takes.
@@ -353,11 +354,13 @@ impl State {
                         Standing::new(&key, &backend.address, &mut self.slots, self.version)
                     }
                 };
+                self.elsewhere.note(&key, true);
                 standing.intake = match member.stage {
+                    Stage::Draining | Stage::Drained => Intake::Closed,
+                    _ if self.elsewhere.bars(&key) => Intake::Closed,
                     Stage::Joining | Stage::Serving => {
                         Intake::Open { cap: backend.max_concurrency }
                     }
-                    Stage::Draining | Stage::Drained => Intake::Closed,
                 };
                 if let Some(slot) = &standing.slot {
                     slot.set_max_streams(streams(&self.config, pool, backend));
@@ -369,8 +372,10 @@ impl State {
                 self.standings.insert(key, standing);
             }
         }
-        let gone = known.into_values().filter_map(|standing| standing.slot);
-        gone.for_each(|slot| self.slots.retire(slot));
+        for (key, standing) in known {
+            self.elsewhere.note(&key, false);
+            standing.slot.into_iter().for_each(|slot| self.slots.retire(slot));
+        }
     }
 }
 

@@ -10,19 +10,18 @@ use std::time::Duration;
 
 use balancer::Stage;
 use balancer::config::DoorConfig;
-use balancer::roster::{Known, Roster, Switch, UnderWay};
+use balancer::roster::{Known, Roster, UnderWay};
 use balancer::sockets::{Part, Sockets};
 use policies::backend::{BackendKey, Origin, PoolName};
 use policies::health::Verdict;
 use scaler::controller::Mode;
+use tokio::sync::oneshot;
 
-use super::{App, StartError};
+use super::{App, StartError, abreast};
 use crate::admin::Inherited;
 use crate::command::ask::Socket;
 use crate::config::ScalerConfig;
-use crate::hand_over::{
-    AdminState, Go, Hello, Left, Line, Open, PATH, PROMPT, PROTOCOL, Ready, State,
-};
+use crate::hand_over::{AdminState, Go, Hello, Line, Open, PATH, PROMPT, PROTOCOL, Ready, State};
 
 /// It may be in the middle of a reload when it is asked.
 const FIRST_WORD: Duration = Duration::from_secs(60);
@@ -85,10 +84,20 @@ impl Predecessor {
         }
     }
 
+    /// Has a door believe what it knows, and returns what that is of backends.
+    pub(super) fn teach(&self, roster: &Roster, scaled: &[ScalerConfig]) -> Vec<Known> {
+        let known = self.known(scaled);
+        let switches = self.state.switches.iter();
+        let switches = switches.map(|(route, is_on)| (route.as_deref().map(Arc::from), *is_on));
+        let under_way = self.state.under_way.iter().cloned().map(UnderWay::from).collect();
+        roster.believe(&known, switches.collect(), under_way);
+        known
+    }
+
     /// What it knows of its backends. Of those that it has launched only the ones that take
     /// requests, of pools that are `scaled` here too: then they are looked after, and no request
     /// has to wait until their provider has listed them.
-    pub(super) fn known(&self, scaled: &[ScalerConfig]) -> Vec<Known> {
+    fn known(&self, scaled: &[ScalerConfig]) -> Vec<Known> {
         let is_scaled = |pool: &PoolName| {
             scaled.iter().any(|scaler| scaler.pool == *pool && scaler.mode == Mode::Act)
         };
@@ -100,13 +109,6 @@ impl Predecessor {
         };
         let known = self.state.backends.iter().cloned().map(Known::from);
         known.filter(is_looked_after).collect()
-    }
-
-    /// Maintenance that an operator began or ended, and what it has under way.
-    pub(super) fn at_run_time(&self) -> (Vec<Switch>, Vec<UnderWay>) {
-        let switches = self.state.switches.iter();
-        let switches = switches.map(|(route, is_on)| (route.as_deref().map(Arc::from), *is_on));
-        (switches.collect(), self.state.under_way.iter().cloned().map(UnderWay::from).collect())
     }
 
     pub(super) fn sockets(&self) -> &Sockets {
@@ -137,30 +139,23 @@ impl App {
         drop(sockets);
         let has_unix =
             state.admin.unix.is_some() && state.admin.unix.as_deref() == self.admin.socket();
-        let left = async {
-            line.say(&Open { unwanted, has_unix }).await?;
-            line.hear::<Left>(PROMPT).await
-        };
-        match left.await {
-            Ok(left) => hear(self.roster(), left),
-            // Nobody may be there any more; if somebody is, both accept, and no client notices.
-            Err(error) => tracing::warn!(
-                %error,
-                predecessor = state.pid,
-                "the door before did not say that it left"
-            ),
-        }
-        self.door.widen();
-        tracing::info!(predecessor = state.pid, backends = known.len(), "taken_over");
-        let predecessor = state.pid;
+        let said = line.say(&Open { unwanted, has_unix }).await;
+        let (tell, left) = oneshot::channel();
         let (roster, limit) = (Arc::clone(self.roster()), self.drain.hand_over + SILENCE);
+        let predecessor = state.pid;
         self.predecessor = Some(self.tasks.spawn(async move {
-            while let Ok(left) = line.hear::<Left>(limit).await {
-                hear(&roster, left);
+            if said.is_ok() {
+                abreast::hear(line, &roster, limit, tell).await;
             }
-            roster.hear_of_elsewhere(Vec::new());
+            roster.is_alone();
             tracing::info!(predecessor, "predecessor_ended");
         }));
+        // Nobody may be there any more; if somebody is, both accept, and no client notices.
+        if !matches!(tokio::time::timeout(PROMPT, left).await, Ok(Ok(()))) {
+            tracing::warn!(predecessor, "the door before did not say that it left");
+        }
+        self.door.widen();
+        tracing::info!(predecessor, backends = known.len(), "taken_over");
         Ok(())
     }
 
@@ -191,11 +186,6 @@ impl App {
             tracing::warn!("some backends are not checked yet; they take requests once they pass");
         }
     }
-}
-
-/// What it still has to do is a reason to keep its backends.
-fn hear(roster: &Roster, left: Left) {
-    roster.hear_of_elsewhere(left.under_way.into_iter().map(UnderWay::from).collect());
 }
 
 fn broken(error: std::io::Error) -> StartError {

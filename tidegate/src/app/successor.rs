@@ -8,17 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use balancer::roster::{Known, Roster};
+use balancer::roster::Known;
 
 use tokio::sync::watch;
 
+use super::abreast::{self, REPORT};
 use super::{App, Exit, too_long};
-use crate::hand_over::{Go, Hello, Left, Line, Open, PROMPT, Ready, State, UnderWayState};
+use crate::hand_over::{Go, Hello, Line, Open, PROMPT, Ready, State};
 
 /// For all that a successor does before it is ready.
 const PREPARE: Duration = Duration::from_secs(60);
-/// How often a successor hears of what is under way here.
-const REPORT: Duration = Duration::from_millis(200);
 
 /// A process that accepts from our queues.
 #[derive(Debug)]
@@ -51,7 +50,7 @@ impl App {
             backends: known.into_iter().map(Into::into).collect(),
             sticky_keys: self.random_keys(),
             switches: switches.iter().map(|(route, is_on)| (word(route), *is_on)).collect(),
-            under_way: under_way(self.roster()),
+            under_way: self.roster().under_way().into_iter().map(Into::into).collect(),
         };
         line.say(&state).await?;
         let mut descriptors = sockets.descriptors();
@@ -72,7 +71,7 @@ impl App {
     /// Leaves the sockets to a process that accepts. What is under way here goes on until
     /// [`App::follow`].
     pub async fn leave(&mut self, successor: Successor) {
-        let Successor { hello, mut line, open } = successor;
+        let Successor { hello, line, open } = successor;
         self.exit.is_stopping.store(true, Ordering::Relaxed);
         self.take_no_orders();
         // Two that decide would each take what ebbs here for a crowd that leaves.
@@ -80,9 +79,7 @@ impl App {
         self.door.leave(&open.unwanted).await;
         self.admin.leave(open.has_unix);
         // If it has gone by now, it was in charge and is the service manager's to start again.
-        let left = Left { under_way: under_way(self.roster()) };
-        let _ = line.say(&left).await;
-        self.successor.spawn(report(line, left, Arc::clone(self.roster())));
+        self.successor.spawn(abreast::report(line, Arc::clone(self.roster())));
         tracing::info!(successor = hello.pid, version = hello.version, "handed_over");
     }
 
@@ -112,26 +109,6 @@ impl App {
         });
         random.collect()
     }
-}
-
-/// Says what is still under way here, so that nobody ends a backend under it. The line stays open to
-/// the end, which tells the successor when that is.
-async fn report(mut line: Line, mut said: Left, roster: Arc<Roster>) {
-    loop {
-        tokio::time::sleep(REPORT).await;
-        let left = Left { under_way: under_way(&roster) };
-        if left == said {
-            continue;
-        }
-        if line.say(&left).await.is_err() {
-            return;
-        }
-        said = left;
-    }
-}
-
-fn under_way(roster: &Roster) -> Vec<UnderWayState> {
-    roster.under_way().into_iter().map(Into::into).collect()
 }
 
 /// Operators' orders are refused for as long as it is there: they would be lost with this process.
