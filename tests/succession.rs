@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test, in helpers too
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::Value;
 use tests::door::one_pool;
+use tests::elastic::{Elastic, PATIENCE, config};
 use tests::{Answer, TestBackend, TestClient, TestDoor};
 
 const ADMIN: &str = "[admin]\nunix = \"admin.sock\"\n";
@@ -109,4 +112,63 @@ async fn a_new_process_that_was_stopped_still_knows_what_the_old_one_does() {
     assert_eq!(client.read_response().await.status, 200);
     new.signal(Signal::CONT);
     new.logged("backend_drained pool=app backend=red from=draining to=drained waited_for=1").await;
+}
+
+/// What the pool is pinned to, as the door says.
+async fn pinned(door: &TestDoor) -> Option<String> {
+    let (_, status, err) = door.ask(&["status"]).await;
+    assert!(status.contains("burst"), "{status}{err}");
+    status.lines().find(|line| line.starts_with("pinned to")).map(str::to_owned)
+}
+
+#[tokio::test]
+async fn an_order_of_the_last_moment_goes_on_or_ends_the_hand_over() {
+    let text = config("127.60.82.0/28", 3) + ADMIN;
+    let mut running = Elastic(TestDoor::start(&text).await);
+    for instances in ["1", "2", "1", "2"] {
+        let pin = ["pin", "burst", instances, "--for", "1h", "--reason", "load test"];
+        let (code, _, err) = running.0.ask(&pin).await;
+        assert_eq!(code, 0, "{err}");
+        // Repeated, as it says, at most until the turn that takes the order has come.
+        let successor = loop {
+            let failed = running.0.times("an operator changed something");
+            let mut successor = running.0.launch_successor();
+            tokio::select! {
+                () = async { drop(running.0.logged("handed_over").await) } => {
+                    break successor.ready().await;
+                }
+                _ = successor.exited() => {
+                    let is_said = running.0.times("an operator changed something") > failed;
+                    assert!(is_said, "{}", running.0.output());
+                }
+            }
+        };
+        successor.logged_in(PATIENCE, "instance_adopted", 0).await;
+        let told = pinned(&successor).await;
+        let wanted = format!("pinned to {instances} until");
+        assert!(told.as_ref().is_some_and(|told| told.starts_with(&wanted)), "{told:?}");
+        running = Elastic(successor);
+    }
+}
+
+#[tokio::test]
+async fn an_order_holds_over_a_hand_over_and_ends_when_it_was_to() {
+    let text = config("127.60.82.16/28", 3) + ADMIN;
+    let old = Elastic(TestDoor::start(&text).await);
+    let pin = ["pin", "burst", "1", "--for", "20s", "--reason", "load test"];
+    assert_eq!(old.0.ask(&pin).await.0, 0);
+    old.0.logged_in(PATIENCE, "instance_serves", 1).await;
+    let before = pinned(&old.0).await;
+    let new = Elastic(old.0.launch_successor().ready().await);
+    if before.is_some() {
+        let told = async {
+            while pinned(&new.0).await.is_none() {
+                assert_eq!(new.0.times("override_ended"), 0);
+            }
+            pinned(&new.0).await
+        };
+        assert_eq!(tokio::time::timeout(Duration::from_secs(20), told).await.unwrap(), before);
+    }
+    new.0.logged_in(PATIENCE, "override_ended pool=burst from=pin 1 reason=\"expired\"", 1).await;
+    new.0.logged_in(PATIENCE, "instance_gone", 1).await;
 }

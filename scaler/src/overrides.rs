@@ -41,6 +41,11 @@ impl Desk {
         true
     }
 
+    /// Whether a wish waits for a turn: until then it is on no disk.
+    pub fn is_waited_at(&self) -> bool {
+        !self.wishes.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Has the loop turn soon although its tick has not come.
     pub fn wake(&self) {
         self.wake.notify_one();

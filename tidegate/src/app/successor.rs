@@ -59,7 +59,12 @@ impl App {
         line.hear::<Ready>(PREPARE).await?;
         // It knows nothing of what was ordered since, and nobody would tell it.
         let pause = Pause::of(&self.exit);
-        if ordered(&self.roster().known()) != before || self.roster().switches() != switches {
+        // What waits for a turn of its scaler is not in the journal, which the successor reads.
+        let mut scalers = self.scalers.get().into_iter().flatten();
+        if ordered(&self.roster().known()) != before
+            || self.roster().switches() != switches
+            || scalers.any(|scaler| scaler.desk.is_waited_at())
+        {
             return Err(io::Error::other("an operator changed something meanwhile; repeat it"));
         }
         line.say(&Go {}).await?;
