@@ -75,6 +75,8 @@ pub(super) struct Held {
     pub is_adopted: bool,
     pub in_flight: u32,
     pub is_healthy: bool,
+    /// Of its pool, as a door sees it.
+    pub is_member: bool,
     /// To be given back.
     pub call: Call,
 }
@@ -86,6 +88,8 @@ pub(super) struct Book {
     pub held: BTreeMap<BackendId, Held>,
     /// Gone or given up; an old list must not bring them back.
     pub buried: BTreeMap<BackendId, Duration>,
+    /// Members that nobody holds and no list shows, and since which list.
+    pub strangers: BTreeMap<BackendId, Duration>,
     /// Offers that failed, and when.
     pub banned: BTreeMap<Arc<str>, Duration>,
     /// When offers were last tried again although all had failed lately, and how many such rounds
@@ -153,6 +157,7 @@ impl Held {
             is_adopted: false,
             in_flight: 0,
             is_healthy: false,
+            is_member: false,
             call: Call::default(),
         }
     }

@@ -1,6 +1,6 @@
 //! Facts from the provider and from the doors, into the book.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,24 +166,34 @@ impl Controller {
         for id in gone {
             self.ended(look, &id, InstanceState::Terminated, turn);
         }
-        self.dismiss(look, list, turn);
+        self.dismiss(look, asked, list, turn);
         self.settle(asked, turn);
     }
 
     /// Members that nobody has launched: known from a door before this one, whose scaler has given
-    /// them back after that door had told of them.
-    fn dismiss(&self, look: &Look, list: &[Instance], turn: &mut Draft) {
+    /// them back after that door had told of them. Not because a list does not show them yet.
+    fn dismiss(&mut self, look: &Look, asked: Duration, list: &[Instance], turn: &mut Draft) {
         let pool = look.fleet.pools.iter().find(|pool| pool.pool == self.settings.pool);
+        let listed = |id: &BackendId| list.iter().find(|one| one.id == *id);
         let is_nobodys = |member: &&MemberLook| {
             member.is_launched
                 && !self.book.held.contains_key(&member.id)
-                && !list.iter().any(|one| one.state.is_live() && one.id == member.id)
+                && !listed(&member.id).is_some_and(|one| one.state.is_live())
         };
+        let members = pool.iter().flat_map(|pool| &pool.members).filter(is_nobodys);
+        let before = &self.book.strangers;
+        let since = |id: &BackendId| before.get(id).copied().unwrap_or(asked);
+        let strangers: BTreeMap<BackendId, Duration> =
+            members.map(|member| (member.id.clone(), since(&member.id))).collect();
         if self.book.is_reconciled {
-            for member in pool.iter().flat_map(|pool| &pool.members).filter(is_nobodys) {
-                self.order(turn, Order::Remove { id: member.id.clone() });
+            let patience = self.abilities.visible_within;
+            for (id, since) in &strangers {
+                if listed(id).is_some() || asked.saturating_sub(*since) >= patience {
+                    self.order(turn, Order::Remove { id: id.clone() });
+                }
             }
         }
+        self.book.strangers = strangers;
     }
 
     fn is_ours(&self, instance: &Instance) -> bool {
@@ -306,6 +316,7 @@ impl Controller {
     ) {
         let now = look.now.steady;
         let Some(held) = self.book.held.get_mut(id) else { return };
+        held.is_member = member.is_some();
         held.in_flight = member.map_or(0, |member| member.in_flight);
         held.is_healthy = member.is_some_and(|m| m.is_healthy && m.stage == Stage::Serving);
         if held.running.is_none() && held.is_running() {

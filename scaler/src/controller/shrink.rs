@@ -70,6 +70,13 @@ impl Controller {
     pub(super) fn drain(&mut self, id: &BackendId, now: Duration, why: Leaving, turn: &mut Draft) {
         let Some(held) = self.book.held.get_mut(id) else { return };
         held.phase = Phase::Draining { since: now, why };
+        // A process before this one may have requests there, of one that this one never knew as a
+        // member: as one, it is waited for.
+        let unknown = held.instance.address.filter(|_| !held.is_member);
+        let zone = held.instance.zone.clone();
+        if let Some(address) = unknown {
+            self.order(turn, Order::Admit { id: id.clone(), address, zone });
+        }
         self.order(turn, Order::Drain { id: id.clone() });
         turn.events.push(Event::Leaves { id: id.clone(), why });
     }

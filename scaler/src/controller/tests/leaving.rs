@@ -37,6 +37,22 @@ fn one_that_drains_is_given_back_when_its_last_request_has_ended() {
     assert_eq!(orders(&out), [Order::Remove { id: id("i-1") }]);
 }
 
+/// A process before this one may have requests there, although this one never had it as a member.
+#[test]
+fn one_that_is_taken_back_and_is_no_member_becomes_one_to_be_waited_for() {
+    let mut rig = Rig::ready();
+    let marked = Instance { is_marked: true, ..instance("i-0", &mark(1)) };
+    rig.listed(vec![marked.clone()]);
+    let out = rig.turn();
+    let (id, address) = (id("i-0"), marked.address.unwrap());
+    let admit = Order::Admit { id: id.clone(), address, zone: None };
+    assert_eq!(orders(&out), [admit, Order::Drain { id: id.clone() }]);
+    rig.members = vec![member("i-0", Stage::Draining, 1)];
+    assert!((0..20).all(|_| terminated(&rig.turn()).is_empty()), "it has a request");
+    rig.members = vec![member("i-0", Stage::Drained, 0)];
+    assert_eq!(terminated(&rig.turn()), [id]);
+}
+
 #[test]
 fn a_drain_ends_at_its_limit_and_says_what_was_cut() {
     let mut rig = Rig::serving(&[9, 2]);

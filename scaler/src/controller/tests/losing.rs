@@ -109,6 +109,24 @@ fn members_that_nobody_has_launched_are_sent_away() {
 }
 
 #[test]
+fn a_member_that_a_list_does_not_show_for_a_moment_is_left_alone() {
+    let mut rig = Rig::new(settings(), Past::default());
+    rig.members = vec![member("i-late", Stage::Serving, 1)];
+    let patience = abilities().visible_within.as_secs();
+    for second in 0..=patience {
+        assert_eq!(orders(&rig.turn()), [], "after {second} s");
+        rig.listed(Vec::new());
+    }
+    assert_eq!(orders(&rig.turn()), [Order::Remove { id: id("i-late") }]);
+    // One that comes to light counts as never missed.
+    rig.members = vec![member("i-later", Stage::Serving, 1)];
+    rig.listed(Vec::new());
+    assert_eq!(orders(&rig.turns(patience)), []);
+    rig.listed(vec![instance("i-later", &mark(1))]);
+    assert!(rig.turn().events.contains(&Event::Adopted { id: id("i-later") }));
+}
+
+#[test]
 fn one_that_ends_while_it_drains_is_gone_as_was_wanted() {
     let mut rig = Rig::serving(&[3, 3]);
     rig.demand = 10.0;
