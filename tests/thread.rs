@@ -119,15 +119,41 @@ async fn no_instance_is_given_back_while_an_older_process_has_requests_there() {
         client.send("GET /slow?ms=8000 HTTP/1.1\r\nHost: x\r\n\r\n").await;
         clients.push(client);
     }
-    // The next one needs nobody.
+    // The next one shall have nobody, whoever asks for what.
     thread.0.configure(&text.replace("floor = 3", "floor = 0"));
     let successor = Elastic(thread.0.launch_successor().ready().await);
+    let pin = ["pin", "burst", "0", "--for", "1h", "--reason", "the night is over"];
+    assert_eq!(successor.0.ask(&pin).await.0, 0);
     successor.0.logged_in(PATIENCE, "scale_in_decided", 1).await;
     for mut client in clients {
         assert_eq!(client.read_response().await.status, 200);
     }
     successor.0.logged_in(PATIENCE, "instance_gone", 3).await;
     assert!(!successor.0.output().contains("drain_cut_short"), "{}", successor.0.output());
+}
+
+#[tokio::test]
+async fn what_an_older_process_still_serves_is_demand_until_it_has_ended() {
+    let text = config("127.60.80.16/28", 2).replace("ceiling", "floor = 2\nceiling")
+        + "[admin]\nunix = \"admin.sock\"\n";
+    let thread = Elastic(TestDoor::start(&text).await);
+    thread.0.logged_in(PATIENCE, "instance_serves", 2).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = thread.0.client().await;
+        client.ceiling = PATIENCE;
+        client.send("GET /slow?ms=12000 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        clients.push(client);
+    }
+    thread.0.configure(&text.replace("floor = 2", "floor = 0"));
+    let successor = Elastic(thread.0.launch_successor().ready().await);
+    for mut client in clients {
+        assert_eq!(client.read_response().await.status, 200);
+    }
+    // It has looked for longer than `down.stable_for`, and nobody asked it for anything.
+    let decided = successor.0.times("scale_in_decided");
+    assert_eq!(decided, 0, "{}", successor.0.output());
+    successor.0.logged_in(PATIENCE, "instance_gone", 2).await;
 }
 
 #[tokio::test]

@@ -123,6 +123,7 @@ impl Door {
         let pool = PoolLook {
             pool: pool.clone(),
             demand: is_counted.then_some(demand),
+            elsewhere: 0,
             members,
             error_rate: 0.0,
             connect_errors_rps: 0.0,

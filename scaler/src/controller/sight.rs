@@ -25,6 +25,8 @@ struct Sum {
     arrivals_rps: f64,
     waiting: f64,
     in_flight: f64,
+    /// Requests of processes before this one.
+    elsewhere: f64,
     refused_rps: f64,
     /// Requests at once that all of them can carry; infinite if one did not say.
     capacity: f64,
@@ -90,14 +92,19 @@ impl Controller {
         let counted = Counted {
             arrivals_rps: sum.arrivals_rps,
             waiting: sum.waiting,
-            in_flight: sum.in_flight,
+            in_flight: sum.in_flight + sum.elsewhere,
             capacity: sum.capacity,
             service: service.flatten(),
         };
         let seconds = self.sight.service.service_seconds(&counted, gap);
         let signal = self.settings.policy.target.signal;
         let within = self.settings.drain_backlog_within;
-        let demand = offered(signal, &counted, seconds, within);
+        // What they have is not asked for again, and whoever serves it is needed until it ends. A rate
+        // is whole from the beginning: all that arrives, arrives here.
+        let demand = match signal {
+            Signal::Concurrency => offered(signal, &counted, seconds, within).max(sum.elsewhere),
+            Signal::Requests => offered(signal, &counted, seconds, within),
+        };
         let before = match (signal, seconds) {
             (Signal::Concurrency, _) => sum.before,
             (Signal::Requests, Some(seconds)) if seconds > 0.0 => sum.before / seconds,
@@ -136,6 +143,7 @@ impl Sum {
     fn add(&mut self, pool: &PoolLook) {
         self.error_rate = self.error_rate.max(pool.error_rate);
         self.connect_errors_rps += pool.connect_errors_rps;
+        self.elsewhere += pool.elsewhere as f64;
         let Some(demand) = &pool.demand else { return };
         self.doors = self.doors.max(demand.doors);
         // A request that found a pool full has arrived at the next one as well. Where it waits it

@@ -39,6 +39,8 @@ struct Rig {
     demand: f64,
     /// Of those, who wait for a place.
     waiting: u64,
+    /// Requests of a process before this one.
+    elsewhere: u64,
     journal: JournalState,
     decision: u64,
     wishes: Vec<Wish>,
@@ -102,6 +104,7 @@ impl Rig {
             facts: Vec::new(),
             demand: 0.0,
             waiting: 0,
+            elsewhere: 0,
             journal: JournalState::Durable,
             decision: 0,
             wishes: Vec::new(),
@@ -139,6 +142,7 @@ impl Rig {
         let pool = PoolLook {
             pool: PoolName("cloud".into()),
             demand: Some(demand),
+            elsewhere: self.elsewhere,
             members: self.members.clone(),
             error_rate: 0.0,
             connect_errors_rps: 0.0,

@@ -33,6 +33,8 @@ pub struct PoolLook {
     pub pool: PoolName,
     /// What clients want of it, over the last second; `None` while nobody has counted.
     pub demand: Option<Demand>,
+    /// Requests that processes before this one still have there, without streams; not in `demand`.
+    pub elsewhere: u64,
     /// Who is in it.
     pub members: Vec<MemberLook>,
     /// Share of answers of the last second that were errors of the 5xx kind or no answer at all,

@@ -102,6 +102,7 @@ impl Fleet for TestFleet {
         let pool = PoolLook {
             pool: PoolName("cloud".into()),
             demand: Some(demand),
+            elsewhere: 0,
             members: Vec::new(),
             error_rate: 0.0,
             connect_errors_rps: 0.0,

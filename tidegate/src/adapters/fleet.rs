@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use balancer::load::LoadMeter;
-use balancer::roster::{Member, Roster};
+use balancer::roster::{Member, Roster, UnderWay};
 use balancer::stats::{BackendFault, CodeClass, Totals};
 use policies::backend::{Address, Backend, BackendKey, Origin, PoolName};
 use policies::breaker::Phase;
@@ -77,6 +77,7 @@ impl Fleet for DoorFleet {
         let loads = before.meter.read(&totals, now);
         let counted = std::mem::replace(&mut before.backends, answers(&totals));
         before.at = now;
+        let others = self.roster.under_way_before();
         let pool = |(pool, members): (PoolName, Vec<Member>)| {
             let configured = config.pools.iter().find(|configured| configured.name == pool);
             let weight = configured.map_or(0.0, |configured| configured.stream_weight);
@@ -85,6 +86,7 @@ impl Fleet for DoorFleet {
             let since = since(&pool, &counted, &before.backends);
             PoolLook {
                 demand: Some(Demand::merge(&own, OLDEST_LOAD)),
+                elsewhere: elsewhere(&others, &pool),
                 members: members.iter().map(member).collect(),
                 error_rate: ratio(since.bad, since.all),
                 connect_errors_rps: since.unconnected as f64 / seconds,
@@ -123,6 +125,12 @@ impl Fleet for DoorFleet {
             }
         }
     }
+}
+
+/// Requests at backends of a pool, whoever of them is a member.
+fn elsewhere(under_way: &[UnderWay], pool: &PoolName) -> u64 {
+    let there = under_way.iter().filter(|at| at.key.pool == *pool);
+    there.map(|at| u64::from(at.in_flight)).sum()
 }
 
 fn member(member: &Member) -> MemberLook {

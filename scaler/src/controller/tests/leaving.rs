@@ -54,6 +54,17 @@ fn one_that_is_taken_back_and_is_no_member_becomes_one_to_be_waited_for() {
 }
 
 #[test]
+fn what_a_process_before_this_one_still_serves_is_demand() {
+    let mut rig = Rig::serving(&[10, 10]);
+    (rig.demand, rig.elsewhere) = (0.0, 20);
+    assert!(until_drained(&mut rig).is_empty(), "all of it is elsewhere");
+    rig.demand = 20.0;
+    assert_eq!(rig.turns(5).decision.desired, 2, "and is not counted twice");
+    (rig.demand, rig.elsewhere) = (10.0, 0);
+    assert_eq!(until_drained(&mut rig).len(), 1);
+}
+
+#[test]
 fn a_drain_ends_at_its_limit_and_says_what_was_cut() {
     let mut rig = Rig::serving(&[9, 2]);
     rig.demand = 10.0;

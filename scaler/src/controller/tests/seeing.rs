@@ -11,6 +11,7 @@ fn behind(members: [MemberLook; 2]) -> Rig {
     rig.others.push(PoolLook {
         pool: PoolName("onprem".into()),
         demand: Some(Demand::default()),
+        elsewhere: 0,
         members: members.to_vec(),
         error_rate: 0.0,
         connect_errors_rps: 0.0,
