@@ -140,6 +140,7 @@ pub(crate) fn build(document: &Document, problems: &mut Problems) -> Config {
     // With errors about, a pool may look unused and two matches alike because part of a route
     // could not be read.
     if !build.problems.has_errors() {
+        contradictions::cold_starts(&mut build, root, &scalers, &pools, &routes);
         references::shadowed(&mut build, root, &routes);
         unreachable::unreachable(&mut build, root);
         references::unused_pools(&mut build, root, &routes);

@@ -1,11 +1,15 @@
 //! What a scaler says that works against itself: it runs, and not as somebody may expect.
 
+use balancer::config::{PoolConfig, RouteConfig};
 use jiff::Timestamp;
+use policies::backend::PoolIndex;
+use policies::route::{Action, Target};
 use policies::scale::policy::ScalingPolicy;
 use policies::scale::window::{Opening, When, Window};
 use scaler::controller::BootSettings;
 
 use super::Build;
+use crate::config::ScalerConfig;
 use crate::config::document::Span;
 use crate::config::text::scaling as say;
 use crate::config::view::View;
@@ -56,6 +60,41 @@ pub(super) fn check(
     if let Some((window, span)) = low {
         let most = window.ceiling.unwrap_or_default();
         build.say(*span, say::ceiling_below_floor(&window.name, most, policy.floor));
+    }
+}
+
+/// Says which pools may be empty while requests come to them first and wait for less time than a
+/// launch takes.
+pub(super) fn cold_starts(
+    build: &mut Build<'_>,
+    root: View<'_>,
+    scalers: &[ScalerConfig],
+    pools: &[PoolConfig],
+    routes: &[RouteConfig],
+) {
+    for (place, pool) in (0..=u16::MAX).map(PoolIndex).zip(pools) {
+        let is_its = |scaler: &&ScalerConfig| scaler.pool == pool.name;
+        let Some(scaler) = scalers.iter().find(is_its) else { continue };
+        let (waits, assumed) = (pool.queue.time, scaler.boot.assume);
+        let is_cold = scaler.policy.floor == 0 && pool.queue.max > 0 && waits < assumed;
+        if is_cold && routes.iter().any(|route| asks_first(&route.route.action, place)) {
+            let named = root.named("pools");
+            let found = named.iter().find(|(entry, _)| *entry.key == *pool.name.0);
+            let Some((entry, view)) = found else { continue };
+            let time = view.view("queue").own("time");
+            let span = time.map_or(entry.key_span, |node| node.span);
+            build.say(span, say::cold_start(&pool.name.0, waits, assumed));
+        }
+    }
+}
+
+fn asks_first(action: &Action, pool: PoolIndex) -> bool {
+    match action {
+        Action::Forward(Target::Waterfall(pools)) => pools.first() == Some(&pool),
+        Action::Forward(Target::Split { arms, .. }) => {
+            arms.iter().any(|arm| arm.to.first() == Some(&pool))
+        }
+        Action::Redirect { .. } | Action::Respond { .. } => false,
     }
 }
 

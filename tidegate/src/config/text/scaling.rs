@@ -70,6 +70,21 @@ pub(crate) fn slow_to_grow(cooldown: Duration, boot: Duration) -> Message {
         .help("leave it at `0s`: launches under way count as supply, so none is made twice")
 }
 
+/// Whoever comes first waits for less time than a launch takes.
+pub(crate) fn cold_start(pool: &str, waits: Duration, launch: Duration) -> Message {
+    let text = format!(
+        "`{}` may be empty, and a request waits {} s (`queue.time`) for a launch that takes {} s \
+         (`boot.assume`)",
+        shown(pool),
+        waits.as_secs(),
+        launch.as_secs()
+    );
+    Message::new(&codes::ODD_SCALER, text, "the first requests get 503").help(
+        "have `floor = 1` in its scaler, a longer `queue.time`, or in `boot.assume` what a launch \
+         really takes",
+    )
+}
+
 /// A floor that something else does not allow.
 pub(crate) fn floor_never_reached(window: &str, floor: u32, by: &str, most: u32) -> Message {
     let text = format!("window `{window}` wants at least {floor}, and {by} allows {most}");
