@@ -9,7 +9,7 @@ import time
 
 import moto.ec2.models.instances as models
 import moto.ec2.responses._base_response as base_response
-from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.exceptions import EC2ClientError, OperationNotPermitted4
 from moto.ec2.models import ec2_backends
 
 from .state import CONFIG, LEDGER, LOCK, PROCESSES, later, scaled, since_start
@@ -23,6 +23,7 @@ LEAST_BILLED_S = 60.0
 
 all_instances = models.InstanceBackend.all_instances
 _terminate = models.Instance.terminate
+_terminate_all = models.InstanceBackend.terminate_instances
 
 
 def find(instance_id):
@@ -177,6 +178,15 @@ def _on_terminate(self):
         return before
 
 
+def _on_terminate_all(self, instance_ids):
+    # EC2 ends none of a zone where one is protected; moto ends those that come before it.
+    with LOCK:
+        for instance in self.get_multi_instances_by_id(instance_ids):
+            if instance.disable_api_termination is True:
+                raise OperationNotPermitted4(instance.id)
+        return _terminate_all(self, instance_ids)
+
+
 def _status(self):
     if self._state.code != 16:
         return {"Status": "not-applicable"}
@@ -193,5 +203,6 @@ def _status(self):
 models.Instance.start = _on_start
 models.Instance.stop = _on_stop
 models.Instance.terminate = _on_terminate
+models.InstanceBackend.terminate_instances = _on_terminate_all
 models.Instance.instance_status = property(_status)
 models.Instance.system_status = property(_status)
