@@ -56,6 +56,8 @@ impl Setup<'_> {
 const ALL: &str =
     "[[routes]]\nname = \"all\"\nmatch = { path_prefix = \"/\" }\nto = { pool = \"app\" }\n";
 
+const METRICS: &str = "[observe.metrics]\nlisten = \"127.0.0.1:0\"\n";
+
 fn entry(id: &str, address: SocketAddr) -> String {
     format!("{{ id = \"{id}\", address = \"{address}\" }}")
 }
@@ -153,6 +155,80 @@ async fn reloads_under_load_cost_no_request_and_cut_no_stream() {
         fresh.none_failed(count * 10).await;
         assert_eq!(events.read_exact(5).await, b"0\r\n\r\n");
     }
+}
+
+/// Nothing of them is new but their names, or nobody has asked them yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_names_and_other_backends_cost_no_request() {
+    for workers in WORKERS {
+        let all: Vec<SocketAddr> = (0..4).map(|_| plain_backend()).collect();
+        let first = [entry("a", all[0]), entry("b", all[1])];
+        let door = door(workers, &first).await;
+        let addr = door.addr("web");
+        let listeners = web(&addr.to_string());
+        let text = |backends: &[String]| {
+            Setup { workers, listeners: &listeners, backends, more: ALL }.text()
+        };
+        let renamed = |text: String| {
+            text.replace("pools.app", "pools.site").replace("pool = \"app\"", "pool = \"site\"")
+        };
+        let load = Load::start(addr, 8, Manner::Kept, Duration::ZERO);
+        let others = [entry("a", all[2]), entry("b", all[3])];
+        let names = [entry("c", all[2]), entry("d", all[3])];
+        for text in [renamed(text(&first)), text(&first), text(&others), text(&names)] {
+            load.goes_on(50).await;
+            reload(&door, &text).await;
+        }
+        load.goes_on(50).await;
+        load.none_failed(250).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_pool_that_goes_takes_the_way_of_the_new_configuration() {
+    for workers in WORKERS {
+        let red = TestBackend::start("red").await;
+        let blue = TestBackend::start("blue").await;
+        let capped = |backend: &TestBackend| {
+            let entry = entry(backend.name(), backend.addr());
+            [entry.replace(" }", ", max_concurrency = 1 }")]
+        };
+        let (listeners, backends) = (web("127.0.0.1:0"), capped(&red));
+        let text = |listeners: &[(&str, String)], backends: &[String]| {
+            let more = format!("{ALL}{METRICS}");
+            Setup { workers, listeners, backends, more: &more }.text()
+        };
+        let door = TestDoor::start(&text(&listeners, &backends)).await;
+        door.logged("backend_in_rotation").await;
+        red.answer(Answer::text("red").held());
+        let (mut running, mut waiting) = (door.client().await, door.client().await);
+        running.send(plain(0)).await;
+        red.received(1).await;
+        waiting.send(plain(0)).await;
+        let waiting_now = "tidegate_queue_length{pool=\"app\"}";
+        within(CEILING, async { while door.metric(waiting_now).await != 1.0 {} }).await;
+        let text = text(&web(&door.addr("web").to_string()), &capped(&blue));
+        let text = text.replace("pools.app", "pools.new").replace("\"app\"", "\"new\"");
+        reload(&door, &text).await;
+        assert_eq!(waiting.read_response().await.text(), "blue");
+        red.release();
+        assert_eq!(running.read_response().await.text(), "red");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_is_not_well_is_not_waited_for_beyond_its_first_checks() {
+    let red = TestBackend::start("red").await;
+    red.answer_probes("/healthz", 500);
+    let listeners = web("127.0.0.1:0");
+    let backends = [entry("red", red.addr())];
+    let setup = Setup { workers: 1, listeners: &listeners, backends: &backends, more: ALL };
+    let door = TestDoor::start(&setup.text()).await;
+    assert_eq!(door.client().await.get("/").await.status, 503);
+    door.logged("backend_unhealthy").await;
+    let begun = Instant::now();
+    assert_eq!(door.client().await.get("/").await.status, 503);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,7 +23,7 @@ use crate::refuse::{ALLOW, Refusal};
 use crate::sticky;
 use crate::timer::Timer;
 use crate::upstream::Lease;
-use crate::view::NoPick;
+use crate::view::{NoPick, View};
 use crate::waiting::Waiting;
 use crate::worker::Worker;
 
@@ -55,7 +55,12 @@ pub(crate) async fn serve<F: Front>(
             let route = &view.snapshot.config.routes[route];
             let peer = entry.peer;
             let passage = Passage { worker, view: &view, listener, route, pools, timer, peer };
-            passage.forward(front, exchange).await
+            let outcome = passage.forward(front, exchange).await;
+            if outcome == Outcome::NoHealthyBackend && is_outdated(worker, &view, exchange) {
+                // Boxed, like all that is rare.
+                return Box::pin(serve(worker, front, exchange, timer, entry)).await;
+            }
+            outcome
         }
         Admission::Redirect { status, location } => {
             let fields = [("location", location.as_slice())];
@@ -81,6 +86,21 @@ pub(crate) async fn serve<F: Front>(
         refuse(worker, front, exchange, timer, outcome).await;
     }
     worker.finish(&view, exchange);
+}
+
+/// Whether the configuration has become another while a request waited for a pool that is not in it
+/// any more. It was sent nowhere, so it goes the way that the new one says, and is demand there.
+#[cold]
+fn is_outdated(worker: &Worker, view: &View, exchange: &mut Exchange) -> bool {
+    let is_outdated = exchange.record.attempts == 0
+        && worker.view().snapshot.generation != view.snapshot.generation;
+    if is_outdated {
+        if let Some(before) = exchange.record.pool.take() {
+            view.sheet.moved_on(before);
+        }
+        exchange.record.route = None;
+    }
+    is_outdated
 }
 
 impl Passage<'_> {

@@ -59,6 +59,8 @@ struct Inside {
     max_bytes: u64,
     /// Until when a backend is expected although there is none.
     expected: Option<Instant>,
+    /// There are backends of which the first check has not ended.
+    awaits_checks: bool,
 }
 
 /// How often in a row a gate may close between looking and entering: then it is left to whoever
@@ -78,6 +80,7 @@ impl Queue {
             max: 0,
             max_bytes: 0,
             expected: None,
+            awaits_checks: false,
         };
         Arc::new(Queue {
             waiting: CachePadded::default(),
@@ -171,10 +174,16 @@ impl Queue {
         self.settle(inside, now);
     }
 
+    /// Whether there are backends of which the first check has not ended: where none is eligible,
+    /// requests wait for it. To be followed by [`Queue::publish`].
+    pub(crate) fn await_checks(&self, awaits: bool) {
+        self.lock().awaits_checks = awaits;
+    }
+
     /// The pool is configured no longer: nothing will come.
     pub(crate) fn send_away(&self, now: Instant) {
         let mut inside = self.lock();
-        (inside.slots, inside.expected) = (Vec::new(), None);
+        (inside.slots, inside.expected, inside.awaits_checks) = (Vec::new(), None, false);
         self.settle(inside, now);
     }
 
@@ -206,6 +215,7 @@ impl Queue {
             inside.send_away(&mut answered);
         } else {
             inside.serve_all(&mut answered);
+            inside.send_away_returned(now, &mut answered);
         }
         self.close(inside, answered);
     }
@@ -231,7 +241,8 @@ impl Queue {
 
 impl Inside {
     fn is_expecting(&self, now: Instant) -> bool {
-        self.expected.is_some_and(|until| now < until)
+        let awaits_checks = self.awaits_checks && self.slots.is_empty();
+        awaits_checks || self.expected.is_some_and(|until| now < until)
     }
 
     fn can_serve(&self, tried: &[u32], now: Instant) -> bool {
@@ -314,6 +325,18 @@ impl Inside {
         // Nobody in line may have it, and under the lock nobody can join.
         slot.give_back();
         false
+    }
+
+    /// For those who are back from all that is left nothing will come either.
+    fn send_away_returned(&mut self, now: Instant, answered: &mut Answered) {
+        for (place, ticket) in self.lines.returned() {
+            if !self.can_serve(ticket.tried(), now) {
+                self.lines.remove(place);
+                if ticket.stands_in_one_less() {
+                    answered.push(ticket);
+                }
+            }
+        }
     }
 
     /// Nothing will come: those who stand nowhere else are told.

@@ -14,6 +14,7 @@
 //! | the members, and what each event does to them     | `state.rs`  |
 //! | what a successor is told of them                  | `hand_over.rs` |
 //! | what other processes have to do with them         | `elsewhere.rs` |
+//! | what has another name in another configuration    | `recognise.rs` |
 //! | what is known of one of them                      | `standing.rs`, `conduct.rs` |
 //! | what follows from how their requests went         | `judge.rs`  |
 //! | how far a fresh one has come                      | `fresh.rs`  |
@@ -54,6 +55,7 @@ mod maintenance;
 mod news;
 mod output;
 mod ran_out;
+mod recognise;
 mod slots;
 mod standing;
 mod state;

@@ -122,6 +122,16 @@ impl Lines {
         lines.into_iter().flat_map(|line| line.all.into_values()).map(|who| who.ticket).collect()
     }
 
+    /// Those who are back from a backend: they stand at the heads of their lines.
+    pub(super) fn returned(&self) -> Vec<(Place, Arc<Ticket>)> {
+        let lines = self.lines.iter().enumerate();
+        let returned = lines.flat_map(|(line, standing)| {
+            let heads = standing.all.iter().take_while(|(_, who)| who.ticket.is_returning());
+            heads.map(move |(&order, who)| (Place { line, order }, Arc::clone(&who.ticket)))
+        });
+        returned.collect()
+    }
+
     /// Whether there is somebody who may pass.
     pub(super) fn has(&self, may_pass: impl Fn(&Ticket) -> bool) -> bool {
         self.lines.iter().any(|line| line.first(&may_pass, &|_: &Ticket| true).is_some())

@@ -234,6 +234,47 @@ fn an_expected_backend_is_waited_for_until_it_comes_or_is_late() {
 }
 
 #[test]
+fn the_first_check_of_a_backend_is_waited_for_where_there_is_no_other() {
+    let queue = Queue::new();
+    let now = Instant::now();
+    let publish = |slots: &[Arc<Slot>], awaits| {
+        queue.await_checks(awaits);
+        queue.publish(slots, None, &config(10, 1_000), now);
+    };
+    publish(&[], true);
+    let waits = join(&queue, NORMAL, 1).unwrap();
+    let slot = slot(&queue, 0, 1);
+    publish(std::slice::from_ref(&slot), true);
+    assert!(is_granted(&waits));
+    // Another may come, but nobody knows.
+    let (back, _) = ticket(NORMAL, 1, &[0]);
+    let refused = queue.join(&back, Stand::Home, now);
+    assert_eq!(refused.unwrap_err(), Refusal::NothingComes);
+    publish(&[], true);
+    let waits = join(&queue, NORMAL, 1).unwrap();
+    publish(&[], false);
+    assert_eq!(refusal(&waits), Some(Refusal::NothingComes));
+}
+
+#[test]
+fn who_is_back_from_all_that_are_left_waits_no_longer() {
+    let queue = Queue::new();
+    let slots = [slot(&queue, 0, 1), slot(&queue, 1, 1)];
+    assert!(slots.iter().all(|slot| slot.try_enter()));
+    let publish = |slots: &[Arc<Slot>]| {
+        queue.publish(slots, None, &config(10, 1_000), Instant::now());
+    };
+    publish(&slots);
+    let (back, _) = ticket(NORMAL, 1, &[0]);
+    queue.join(&back, Stand::Home, Instant::now()).unwrap();
+    back.stands_in_one_less();
+    let first = join(&queue, NORMAL, 1).unwrap();
+    publish(&slots[..1]);
+    assert_eq!(refusal(&back), Some(Refusal::NothingComes));
+    assert!(first.take_answer().is_none(), "who was nowhere yet waits on");
+}
+
+#[test]
 fn a_cap_that_rises_is_filled_at_the_next_tick_and_not_beyond() {
     let (queue, slot) = full(100, 1_000);
     let waiting: Vec<_> = (0..10).map(|_| join(&queue, NORMAL, 1).unwrap()).collect();

@@ -6,8 +6,11 @@ use std::time::Instant;
 use health::Target;
 use policies::backend::{Address, Backend, BackendKey, PoolName};
 use policies::balance::{Entry, Picker};
+use policies::health::Verdict;
+use policies::membership::Stage;
 use policies::ramp::{self, WHOLE};
 
+use super::standing::UNRESOLVED;
 use super::state::State;
 use super::{Member, Name, gates};
 use crate::config::PoolConfig;
@@ -65,6 +68,8 @@ impl State {
     /// find the backend in it that it was given.
     pub(super) fn line_up(&mut self, snapshot: &Snapshot, now: Instant) {
         for (pool, config) in snapshot.pools.iter().zip(&snapshot.config.pools) {
+            let is_awaited = self.members(&config.name).iter().any(Member::is_awaited);
+            pool.queue.await_checks(is_awaited);
             pool.queue.publish(&pool.eligible, pool.gates.as_ref(), &config.queue, now);
         }
         for queue in self.slots.queues_without(&snapshot.config.pools) {
@@ -118,5 +123,17 @@ impl State {
     fn members(&self, pool: &PoolName) -> Vec<Member> {
         let ids = self.membership.pool(pool).iter().map(|member| member.backend.id.clone());
         ids.filter_map(|backend| self.member(&BackendKey { pool: pool.clone(), backend })).collect()
+    }
+}
+
+impl Member {
+    /// Whether nothing is known of it yet, and will be soon.
+    fn is_awaited(&self) -> bool {
+        let is_asked = self.slot.is_some() || self.reason.as_deref() == Some(UNRESOLVED);
+        is_asked
+            && self.verdict == Verdict::Unknown
+            && matches!(self.stage, Stage::Joining | Stage::Serving)
+            && !self.is_leaving
+            && self.backend.weight > 0
     }
 }

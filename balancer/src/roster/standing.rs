@@ -11,6 +11,9 @@ use super::conduct::Conduct;
 use super::slots::Slots;
 use crate::snapshot::Slot;
 
+/// Why nothing is known of a backend whose name nobody has answered for.
+pub(super) const UNRESOLVED: &str = "name not resolved yet";
+
 /// One member's.
 pub(super) struct Standing {
     /// The version of the snapshot that was published when it began: no two of a member share it.
@@ -51,7 +54,7 @@ impl Standing {
                 written: written.clone(),
                 slot: None,
                 verdict: Verdict::Unknown,
-                reason: Some("name not resolved yet".to_owned()),
+                reason: Some(UNRESOLVED.to_owned()),
                 conduct: Conduct::default(),
                 intake: Intake::Closed,
                 has_passed: false,

@@ -95,10 +95,12 @@ impl State {
 
     pub(super) fn configure(&mut self, written: Arc<DoorConfig>) {
         self.generation += 1;
+        let well = self.well();
         self.written = written;
         self.take_up();
         self.match_budgets();
         self.reconcile();
+        self.recognise(&well);
     }
 
     /// Makes what is written what holds, with the switches that were turned at run time.
