@@ -31,7 +31,10 @@ impl Controller {
         while excess > 0 && self.book.mourned.pop().is_some() {
             excess -= 1;
         }
-        let stays = self.book.held.iter().filter(|(_, held)| !held.is_leaving());
+        // One of the life before that no list has shown yet may serve for a process before this one:
+        // it is admitted when it is listed, and gone when it is not for long enough.
+        let is_known = |held: &Held| !held.is_adopted || held.instance.address.is_some();
+        let stays = self.book.held.iter().filter(|(_, held)| !held.is_leaving() && is_known(held));
         let mut order: Vec<(Vec<u64>, BackendId)> =
             stays.map(|(id, held)| (self.rank(held, now), id.clone())).collect();
         order.sort();

@@ -54,6 +54,32 @@ fn one_that_is_taken_back_and_is_no_member_becomes_one_to_be_waited_for() {
 }
 
 #[test]
+fn one_of_the_life_before_does_not_leave_before_a_list_has_shown_where_it_is() {
+    let known = crate::controller::Known {
+        id: id("i-0"),
+        mark: mark(1),
+        offer: "a".into(),
+        age: Duration::from_secs(900),
+    };
+    // Of itself a pool does not shrink while something boots; an operator's order has it do so.
+    let until = "2026-11-20T13:00:00Z".parse().unwrap();
+    let order = Standing { order: Override::Pin(0), until, why: "x".into(), actor: "me".into() };
+    let past = Past { live: vec![known], order: Some(order), ..Past::default() };
+    let mut rig = Rig::new(settings(), past);
+    rig.turn();
+    for _ in 0..8 {
+        rig.listed(Vec::new());
+        let out = rig.turn();
+        assert_eq!((drained(&out), terminated(&out)), (Vec::new(), Vec::new()), "{out:?}");
+    }
+    rig.listed(vec![instance("i-0", &mark(1))]);
+    let admit = |order: &Order| matches!(order, Order::Admit { .. });
+    assert!(orders(&rig.turn()).iter().any(admit), "a member first");
+    rig.members = vec![member("i-0", Stage::Serving, 1)];
+    assert_eq!(until_drained(&mut rig), [id("i-0")]);
+}
+
+#[test]
 fn what_a_process_before_this_one_still_serves_is_demand() {
     let mut rig = Rig::serving(&[10, 10]);
     (rig.demand, rig.elsewhere) = (0.0, 20);
