@@ -275,7 +275,52 @@ fn strange(action: &'static str) -> ProviderError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::task::JoinSet;
+
+    use super::settings::tests::settings;
     use super::*;
+
+    /// Nobody listens there.
+    fn unreachable() -> Ec2Settings {
+        let mut settings = settings();
+        settings.place.endpoint = Some("http://127.0.0.1:9".to_owned());
+        settings
+    }
+
+    fn launch(settings: &Ec2Settings) -> LaunchRequest {
+        LaunchRequest { mark: tags::tests::made(), count: 1, offer: settings.offers().remove(0) }
+    }
+
+    #[tokio::test]
+    async fn a_launch_of_another_region_is_not_made_in_this_one() {
+        let mut before = unreachable();
+        before.place.region = Some("eu-west-1".to_owned());
+        let provider = Ec2Provider::new(unreachable());
+        let error = provider.launch(&launch(&before)).await.unwrap_err();
+        assert!(matches!(error, ProviderError::Unclear { .. }), "{error}");
+        assert!(scaler::ports::with_causes(&error).contains("`eu-west-1`"), "{error}");
+        assert!(provider.client.get().is_none(), "nobody was asked");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_is_not_asked_for() {
+        let provider = Arc::new(Ec2Provider::new(unreachable()));
+        let mut launches = JoinSet::new();
+        // Four at once, and two that wait for a second or two.
+        for _ in 0..12 {
+            let (provider, request) = (Arc::clone(&provider), launch(&unreachable()));
+            launches.spawn(async move { provider.launch(&request).await });
+        }
+        let answers = launches.join_all().await;
+        let is_throttled = |answer: &&Result<Vec<Instance>, ProviderError>| {
+            matches!(answer, Err(ProviderError::Throttled { retry_after: Some(_), .. }))
+        };
+        let throttled = answers.iter().filter(is_throttled).count();
+        assert!((4..=6).contains(&throttled), "{throttled} of 12");
+        assert!(answers.iter().all(Result::is_err));
+    }
 
     #[test]
     fn what_is_not_there_does_not_keep_the_others_from_being_given_back() {

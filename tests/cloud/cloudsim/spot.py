@@ -16,8 +16,12 @@ def _on_describe(self):
     with LOCK:
         spot = [i for i in all_instances(self.ec2_backend) if i.lifecycle == "spot"]
         requests = [_request(instance) for instance in spot]
-    shown = [r for r in requests if any(fnmatch.fnmatchcase(r["Status"]["Code"], w) for w in wanted)]
+    shown = [request for request in requests if _fits(request["Status"]["Code"], wanted)]
     return responses.ActionResult({"SpotInstanceRequests": shown})
+
+
+def _fits(code, wanted):
+    return any(fnmatch.fnmatchcase(code, pattern) for pattern in wanted)
 
 
 def _request(instance):
