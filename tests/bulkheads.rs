@@ -204,3 +204,77 @@ async fn a_limit_that_is_changed_while_requests_run_holds_at_once() {
         }
     }
 }
+
+/// Two backends, and where the limits that a request has passed are: its route's, or its pool's.
+async fn with_two(workers: usize, limit: &str, cap: &str) -> (TestDoor, TestBackend, TestBackend) {
+    let red = TestBackend::start("red").await;
+    let blue = TestBackend::start("blue").await;
+    let config = one_pool(&[&red, &blue], workers);
+    let config = config.replace("[pools.app]\n", &format!("[pools.app]\n{cap}\n"));
+    let limit_one = "[pools.app]\nlimits = { concurrency = 1 }\n";
+    let config = match limit {
+        "pool" => with_route(&config, "").replace("[pools.app]\n", limit_one),
+        "route" => with_route(&config, "concurrency = 1"),
+        _ => with_route(&config, ""),
+    };
+    let door = TestDoor::checked(&config, &[&red, &blue]).await;
+    (door, red, blue)
+}
+
+#[tokio::test]
+async fn a_request_that_is_tried_again_does_not_stand_in_its_own_way() {
+    for workers in WORKERS {
+        for limit in ["route", "pool"] {
+            let (door, red, blue) = with_two(workers, limit, "").await;
+            red.answer(Answer::status(503));
+            // Whichever is asked first.
+            for _ in 0..4 {
+                let answer = door.client().await.request(get("/write/")).await;
+                assert_eq!((answer.status, &*answer.text()), (200, "blue"), "{limit}");
+            }
+            assert!(red.request_count() > 0);
+            // One that hangs, and is found out by its checks.
+            red.answer(Answer::text("red").held());
+            let asked = red.request_count();
+            let mut client = door.client().await;
+            let hangs = async {
+                loop {
+                    client.send(get("/write/")).await;
+                    tokio::select! {
+                        () = red.received(asked + 1) => return,
+                        _ = client.read_response() => {}
+                    }
+                }
+            };
+            within(CEILING, hangs).await;
+            red.answer_probes("/healthz", 503);
+            assert_eq!(client.read_response().await.text(), "blue", "{limit}");
+            red.release_all();
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_waits_at_a_backend_that_is_not_well_goes_first_where_others_wait() {
+    for workers in WORKERS {
+        let (door, red, blue) = with_two(workers, "none", "max_concurrency = 1").await;
+        red.answer(Answer::text("red").held());
+        blue.answer(Answer::text("blue").held());
+        let mut clients = [sent(&door, "/").await, sent(&door, "/").await];
+        red.received(1).await;
+        blue.received(1).await;
+        let mut waits = sent(&door, "/").await;
+        waiting(&door, 1).await;
+        red.answer_probes("/healthz", 503);
+        waiting(&door, 2).await;
+        blue.release();
+        blue.received(2).await;
+        blue.release();
+        let [first, second] = &mut clients;
+        assert_eq!(first.read_response().await.text(), "blue");
+        assert_eq!(second.read_response().await.text(), "blue");
+        blue.release();
+        assert_eq!(waits.read_response().await.text(), "blue");
+        red.release_all();
+    }
+}

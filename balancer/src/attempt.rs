@@ -178,7 +178,7 @@ impl Passage<'_> {
             // without one the next look may find a place.
             let again = self.again(relay.exchange, cause);
             let (pool, paid) = (relay.exchange.record.pool, relay.exchange.record.paid);
-            if let Some(lease) = self.another(relay.exchange, again) {
+            if let Some(lease) = self.another(relay.exchange, again, lease) {
                 // Until this attempt is judged the record is its own.
                 let record = &mut relay.exchange.record;
                 let pool = std::mem::replace(&mut record.pool, pool);
@@ -186,6 +186,9 @@ impl Passage<'_> {
                 return Err(Broken::GivenUp(Taken { lease, pool, paid }));
             }
             match cause {
+                Cause::Unwell if self.may_move_on(relay.exchange, again) => {
+                    return Err(Broken::LeftBehind);
+                }
                 Cause::Unwell => lease.strand(),
                 _ => relay.takes_any = true,
             }
@@ -421,7 +424,9 @@ impl Passage<'_> {
                 self.again(exchange, Cause::TooSlow)
             }
             // Its backend leaves, and was waited for as long as its drain allows.
-            Broken::TimedOut(Outcome::Drained) => self.again(exchange, Cause::Unwell),
+            Broken::TimedOut(Outcome::Drained) | Broken::LeftBehind => {
+                self.again(exchange, Cause::Unwell)
+            }
             _ => Again::Never,
         };
         Err(Failed { outcome, next: Next::Maybe(again) })
@@ -453,6 +458,7 @@ fn name(broken: &Broken, is_reused: bool) -> (Outcome, Option<BackendFault>) {
         Broken::BadResponse(_) => (Outcome::BadResponse, Some(BackendFault::BadResponse)),
         Broken::AnswerCut(_) => (Outcome::AnswerCut, Some(BackendFault::AnswerCut)),
         Broken::ClientGone => (Outcome::ClientGone, None),
+        Broken::LeftBehind => (Outcome::NoHealthyBackend, None),
         Broken::ClientBody(_) => (Outcome::ClientBodyBroken, None),
         Broken::BodyTooLarge => (Outcome::BodyTooLarge, None),
         Broken::TimedOut(outcome) => (*outcome, timeout_fault(*outcome)),

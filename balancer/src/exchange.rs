@@ -95,6 +95,9 @@ pub(crate) struct Record {
     pub(crate) repeat: Repeat,
     /// What was paid for the attempt under way.
     pub(crate) paid: Paid,
+    /// The pool of which an attempt of this request has passed the limits, while a place is looked
+    /// for that may follow it: they are passed already.
+    pub(crate) holds: Option<u16>,
 }
 
 /// The pool whose budget has paid, and how much, in thousandths of a token.
@@ -150,6 +153,7 @@ impl Exchange {
                 is_body_gone: false,
                 repeat: Repeat::None,
                 paid: None,
+                holds: None,
             },
         }
     }

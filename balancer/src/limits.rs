@@ -158,6 +158,15 @@ impl Pass {
         self.route.is_none() && self.pool.is_none()
     }
 
+    /// Goes on counting the request where `earlier` did; at the gates of its pool only if it `stays`
+    /// there.
+    pub(crate) fn take_over(&mut self, earlier: &mut Pass, stays: bool) {
+        self.route = earlier.route.take();
+        if stays {
+            self.pool = earlier.pool.take();
+        }
+    }
+
     /// Counts the request out, and lets those go on whom the gates have kept: in the queue of the
     /// backend's pool, and in those of the route's other pools.
     #[cold]

@@ -179,7 +179,7 @@ impl Passage<'_> {
         let name = sticky::named_backend(exchange, sticky, self.worker.unix_seconds())?;
         let find = |pool: &PoolIndex| Some((*pool, self.view.named(usize::from(pool.0), &name)?));
         let (pool, local) = self.pools.iter().find_map(find)?;
-        let limits = self.view.limits(usize::from(pool.0), exchange.record.route);
+        let limits = self.view.limits(usize::from(pool.0), &exchange.record);
         if local.slot.queue.has_line() || self.view.is_kept(usize::from(pool.0), limits.as_ref()) {
             return None;
         }

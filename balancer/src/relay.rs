@@ -81,6 +81,8 @@ pub(crate) enum Broken {
     Unwanted(Cause),
     /// It was given up, for a place at another backend.
     GivenUp(Taken),
+    /// The backend is not well, and others will have a place.
+    LeftBehind,
 }
 
 /// When the limits in time are reached, in the worker's milliseconds.

@@ -12,6 +12,7 @@ use crate::outcome::Outcome;
 use crate::relay::KEPT_MOST;
 use crate::upstream::{Lease, Upstream};
 use crate::view::View;
+use crate::waiting::Waiting;
 
 /// When no more retries than these are left, no connection is risked that may turn out closed.
 const FEW_TOKENS: u64 = 15;
@@ -22,18 +23,39 @@ impl Passage<'_> {
         retry::again(&self.route.retries, cause, self.sent(exchange))
     }
 
-    /// A place at another backend that is free now, paid for if it has to be.
-    pub(crate) fn another(&self, exchange: &mut Exchange, again: Again) -> Option<Lease> {
+    /// A place at another backend that is free now, paid for if it has to be, instead of the one
+    /// that the request has: it does not stand in its own way where there are limits.
+    pub(crate) fn another(
+        &self,
+        exchange: &mut Exchange,
+        again: Again,
+        held: &mut Lease,
+    ) -> Option<Lease> {
         let (payer, paid) = (exchange.record.pool, self.pay(exchange, again)?);
-        let lease = self.pick_other(exchange);
-        match (&lease, paid) {
-            (Some(_), paid) => {
+        exchange.record.holds = payer;
+        let mut lease = self.pick_other(exchange);
+        exchange.record.holds = None;
+        match (&mut lease, paid) {
+            (Some(lease), paid) => {
+                lease.follow(held);
                 exchange.record.paid = paid.map(|(_, paid)| (payer, paid));
             }
             (None, Some((budget, paid))) => budget.give_back(paid),
             (None, None) => {}
         }
         lease
+    }
+
+    /// Whether a request that awaits an answer had better wait for a place at another backend: its
+    /// own is not well, and others are, though full.
+    pub(crate) fn may_move_on(&self, exchange: &Exchange, again: Again) -> bool {
+        let Passage { worker, view, route, pools, timer, .. } = *self;
+        let is_paid = match again {
+            Again::Never => false,
+            Again::Free => true,
+            Again::Paid | Again::PaidAhead => self.budget(exchange).left() > 0,
+        };
+        is_paid && Waiting { worker, view, route, timer }.may_wait(exchange, pools)
     }
 
     /// The same after an attempt that brought no answer: then it is also waited for. The error is

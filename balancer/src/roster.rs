@@ -169,7 +169,12 @@ impl Roster {
     pub fn report(&self, report: Report) {
         let key = report.key.clone();
         let mut state = self.lock();
+        let was_awaited = state.is_awaited(&key);
         if !state.report(report) {
+            if was_awaited {
+                // Who waits for the first word on it has it now.
+                self.publish(&mut state);
+            }
             return;
         }
         self.publish(&mut state);

@@ -117,6 +117,13 @@ impl Lease {
         true
     }
 
+    /// Follows a lease of the same request, which is given up: what that has passed is passed.
+    #[cold]
+    pub(crate) fn follow(&mut self, earlier: &mut Lease) {
+        let stays = Arc::ptr_eq(&self.0.slot.queue, &earlier.0.slot.queue);
+        self.1.take_over(&mut earlier.1, stays);
+    }
+
     /// The request stays at a backend that was found unwell.
     #[cold]
     pub(crate) fn strand(&mut self) {

@@ -12,7 +12,7 @@ use policies::waterfall::Level;
 use tokio::time::Instant;
 
 use crate::config::PoolConfig;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Record};
 use crate::http1::Known;
 use crate::http1::Version;
 use crate::limits::{Limited, Limits};
@@ -148,7 +148,7 @@ impl View {
             return Err(NoPick::NoneEligible);
         }
         // Who came earlier goes first.
-        let limits = self.limits(pool, exchange.record.route);
+        let limits = self.limits(pool, &exchange.record);
         if view.queue.has_line() || self.is_kept(pool, limits.as_ref()) {
             return Err(NoPick::NoneFree);
         }
@@ -198,16 +198,19 @@ impl View {
         }
     }
 
-    /// What a request of this route has to pass in this pool besides a backend's cap; `None` for
-    /// most, which meet no limit.
+    /// What a request has to pass in this pool besides a backend's cap; `None` for most, which meet
+    /// no limit.
     #[inline]
-    pub(crate) fn limits(&self, pool: usize, route: Option<u16>) -> Option<Limits<'_>> {
-        if self.is_limited { self.limits_of(pool, route) } else { None }
+    pub(crate) fn limits(&self, pool: usize, record: &Record) -> Option<Limits<'_>> {
+        if self.is_limited { self.limits_of(pool, record) } else { None }
     }
 
-    fn limits_of(&self, pool: usize, route: Option<u16>) -> Option<Limits<'_>> {
-        let pool = self.snapshot.pools[pool].gates.as_deref();
+    fn limits_of(&self, place: usize, record: &Record) -> Option<Limits<'_>> {
+        let Record { route, holds, .. } = *record;
+        let pool = self.snapshot.pools[place].gates.as_deref();
+        let pool = pool.filter(|_| holds.map(usize::from) != Some(place));
         let gate = route.and_then(|route| self.snapshot.gates[usize::from(route)].as_ref());
+        let gate = gate.filter(|_| holds.is_none());
         let name = |route| &*self.snapshot.config.routes[usize::from(route)].route.name;
         let limits = Limits { route: route.map_or("", name), gate, pool };
         (gate.is_some() || pool.is_some()).then_some(limits)

@@ -50,6 +50,11 @@ impl Waiting<'_> {
         pools.iter().rev().find(can_serve).copied()
     }
 
+    /// Whether there is something to wait for, and room to wait in.
+    pub(crate) fn may_wait(&self, exchange: &Exchange, pools: &[PoolIndex]) -> bool {
+        self.home(exchange, pools).is_some_and(|home| !self.may_nobody_wait(home))
+    }
+
     /// Waits in `home` and the other pools until one of them has a place.
     pub(crate) async fn wait<F: Front>(
         &self,

@@ -77,6 +77,11 @@ impl State {
         }
     }
 
+    /// Whether nothing is known of it yet, and will be soon.
+    pub(super) fn is_awaited(&self, key: &BackendKey) -> bool {
+        self.member(key).is_some_and(|member| member.is_awaited())
+    }
+
     /// Every member that has an address, but those that are leaving: nothing will be sent there.
     pub(super) fn targets(&self) -> Arc<[Target]> {
         let mut targets = Vec::new();
