@@ -205,6 +205,28 @@ async fn a_limit_that_is_changed_while_requests_run_holds_at_once() {
     }
 }
 
+#[tokio::test]
+async fn who_waits_for_a_limit_that_is_taken_away_waits_no_longer() {
+    for workers in WORKERS {
+        let red = held(&["red"]).await.remove(0);
+        let door = door_to(&red, workers, "", "concurrency = 1").await;
+        let mut clients = vec![sent(&door, "/write/1").await];
+        red.received(1).await;
+        for number in 2..=4 {
+            clients.push(sent(&door, &format!("/write/{number}")).await);
+            waiting(&door, number - 1).await;
+        }
+        door.configure(&with_route(&one_pool(&[&red], workers), ""));
+        let (code, _, errors) = door.reload().await;
+        assert_eq!(code, 0, "{errors}");
+        red.received(4).await;
+        red.release_all();
+        for client in &mut clients {
+            assert_eq!(client.read_response().await.status, 200);
+        }
+    }
+}
+
 /// Two backends, and where the limits that a request has passed are: its route's, or its pool's.
 async fn with_two(workers: usize, limit: &str, cap: &str) -> (TestDoor, TestBackend, TestBackend) {
     let red = TestBackend::start("red").await;
@@ -225,7 +247,7 @@ async fn with_two(workers: usize, limit: &str, cap: &str) -> (TestDoor, TestBack
 async fn a_request_that_is_tried_again_does_not_stand_in_its_own_way() {
     for workers in WORKERS {
         for limit in ["route", "pool"] {
-            let (door, red, blue) = with_two(workers, limit, "").await;
+            let (door, red, _blue) = with_two(workers, limit, "").await;
             red.answer(Answer::status(503));
             // Whichever is asked first.
             for _ in 0..4 {

@@ -10,7 +10,7 @@ use tests::door::one_pool;
 use tests::drill::is_drill;
 use tests::load::{Load, Manner};
 use tests::operator::Operator;
-use tests::{Answer, TestBackend, TestDoor};
+use tests::{Answer, CEILING, TestBackend, TestDoor, within};
 
 const WORKERS: [usize; 2] = [1, 4];
 const POOL: &str = "/v1/pools/app";
@@ -31,6 +31,32 @@ fn path_of(backend: &TestBackend) -> String {
 
 fn is(state: &str) -> impl Fn(&Value) -> bool + '_ {
     move |backend| backend["state"] == state
+}
+
+#[tokio::test]
+async fn what_a_leaving_backend_does_not_answer_moves_on_once_its_checks_fail() {
+    for workers in WORKERS {
+        let (red, blue) = (TestBackend::start("red").await, TestBackend::start("blue").await);
+        let config = one_pool(&[&red, &blue], workers);
+        let (door, operator) = Operator::of(&config, &[&red, &blue]).await;
+        red.answer(Answer::text("red").held());
+        let mut client = door.client().await;
+        let hangs = async {
+            loop {
+                client.send(plain(0)).await;
+                tokio::select! {
+                    () = red.received(1) => return,
+                    _ = client.read_response() => {}
+                }
+            }
+        };
+        within(CEILING, hangs).await;
+        let (status, answer) = operator.ask("DELETE", &path_of(&red), "").await;
+        assert_eq!(status, 202, "{answer}");
+        red.answer_probes("/healthz", 503);
+        assert_eq!(client.read_response().await.text(), "blue");
+        red.release_all();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

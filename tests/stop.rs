@@ -114,6 +114,8 @@ async fn a_door_ends_with_its_last_request_whoever_else_is_there() {
         // wants to have any more.
         let _operator = UnixStream::connect(door.folder().join("admin.sock")).await.unwrap();
         let _scraper = TestClient::connect(machines).await;
+        let mut half = door.client().await;
+        half.send("GET / HTT").await;
         red.answer_next(Answer::text("early").early());
         let mut sending = door.client().await;
         sending.send("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbody").await;

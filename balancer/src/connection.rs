@@ -49,6 +49,8 @@ const LINGER_TIME: Duration = Duration::from_secs(15);
 const LINGER_QUIET: Duration = Duration::from_secs(2);
 /// The same of a door that stops, which ends within a second after its last answer.
 const LINGER_STOPPING: Duration = Duration::from_millis(500);
+/// How long a head that has begun is waited for by one that stops.
+const LAST_HEAD: Duration = Duration::from_millis(500);
 
 /// What waiting for a request came to.
 enum Arrival {
@@ -176,6 +178,10 @@ fn poll_request(
             if front.is_in_head() && !was_in_head {
                 worker.timers.read_clock();
                 timer.set(client.patience(listener.request_head_timeout));
+            }
+            if worker.is_draining() {
+                // What has begun may come, but nobody's head keeps a door that stops.
+                timer.set_no_later(worker.timers.after(LAST_HEAD));
             }
             return Poll::Pending;
         }

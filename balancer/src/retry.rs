@@ -7,7 +7,7 @@ use crate::attempt::Passage;
 use crate::budget::Budget;
 use crate::exchange::{Exchange, Record, Repeat};
 use crate::front::Front;
-use crate::http1::{Framing, Known};
+use crate::http1::{FieldLine, Framing, Known};
 use crate::outcome::Outcome;
 use crate::relay::KEPT_MOST;
 use crate::upstream::{Lease, Upstream};
@@ -177,9 +177,18 @@ impl Passage<'_> {
     fn is_repeatable(&self, exchange: &Exchange) -> bool {
         let head = &exchange.head;
         let method = exchange.text(head.method_span);
-        let has_key = || exchange.field(Known::IdempotencyKey).is_some_and(|key| !key.is_empty());
+        let has_key = || self.passes_key(exchange);
         let methods = &self.route.retries.methods;
         retry::is_repeatable(methods, method, head.method.is_idempotent(), has_key)
+    }
+
+    /// Whether the backend sees a key by which it knows a request again.
+    fn passes_key(&self, exchange: &Exchange) -> bool {
+        let is_key = |line: &&FieldLine| line.known == Known::IdempotencyKey && !line.hop;
+        let key = exchange.head.fields.iter().find(is_key);
+        let removed = &self.route.request_headers.remove;
+        key.is_some_and(|key| !exchange.text(key.value).is_empty())
+            && !removed.iter().any(|name| name.eq_ignore_ascii_case("idempotency-key"))
     }
 
     fn sent(&self, exchange: &Exchange) -> Sent {

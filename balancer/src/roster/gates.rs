@@ -46,7 +46,13 @@ impl Gates {
             gate.set(cap, queues);
             Some(Arc::clone(gate))
         };
-        config.routes.iter().map(gate).collect()
+        let gates: Vec<Option<Arc<Gate>>> = config.routes.iter().map(gate).collect();
+        // Who waits at a gate that the configuration does not have is kept by nothing any more.
+        let is_kept = |gate: &Arc<Gate>| gates.iter().flatten().any(|kept| Arc::ptr_eq(kept, gate));
+        for gate in self.routes.values().filter(|gate| !is_kept(gate)) {
+            gate.set(u32::MAX, Vec::new());
+        }
+        gates
     }
 
     /// `None` for a pool that neither has a limit nor keeps a part for a route: what its backends

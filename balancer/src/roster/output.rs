@@ -82,12 +82,14 @@ impl State {
         self.member(key).is_some_and(|member| member.is_awaited())
     }
 
-    /// Every member that has an address, but those that are leaving: nothing will be sent there.
+    /// Every member that has an address, but those that are leaving and have nothing in flight:
+    /// nothing will be sent there, and what is in flight moves on if it is not well.
     pub(super) fn targets(&self) -> Arc<[Target]> {
         let mut targets = Vec::new();
         for pool in &self.config.pools {
             let config = Arc::new(pool.health.clone());
-            let members = self.members(&pool.name).into_iter().filter(|member| !member.is_leaving);
+            let is_asked = |member: &Member| !member.is_leaving || member.in_flight() > 0;
+            let members = self.members(&pool.name).into_iter().filter(is_asked);
             targets.extend(members.filter_map(|member| {
                 let slot = member.slot?;
                 Some(Target {

@@ -133,6 +133,8 @@ pub(crate) enum Kind {
     Path,
     /// `"/a/b"`, or the `"*"` of `OPTIONS *`
     WholePath,
+    /// A path that a request asks for, maybe with a query.
+    Target,
     /// A regular expression.
     Regex,
     /// `"GET"`

@@ -146,7 +146,7 @@ fn single(kind: &Kind) -> Value {
         Kind::Bandwidth => "^[0-9]+(\\.[0-9]+)?[KMG]?bps$",
         Kind::Factor => "^[0-9]+(\\.[0-9]+)?x$",
         Kind::ListenAddress | Kind::BackendAddress => ":[0-9]+$",
-        Kind::Path => "^/",
+        Kind::Path | Kind::Target => "^/",
         Kind::WholePath => "^(/|\\*$)",
         Kind::Location => "^(/|https?://)",
         Kind::LogTarget => "^(stdout$|file:///|cloudwatch://)",

@@ -126,6 +126,7 @@ fn check_text(kind: &Kind, text: &str) -> Result<(), Message> {
         Kind::HostName => net::host_name(text),
         Kind::WholePath if text == "*" => Ok(()),
         Kind::Path | Kind::WholePath => http::path(text),
+        Kind::Target => http::target(text),
         Kind::Regex => http::regex(text).map(|_| ()),
         Kind::Method => http::method(text),
         Kind::HeaderName => http::header_name(text).map(|_| ()),

@@ -26,7 +26,7 @@ pub(crate) static HEALTH: Shape = Shape {
             "Ask for a page, ask by `grpc.health.v1.Health`, or only connect.",
         )
         .or_else("\"http\" where path, status or body_contains is set, \"grpc\" where grpc_service is, else \"tcp\""),
-        key("path", Kind::Path, "What an http check asks for.").or("/healthz"),
+        key("path", Kind::Target, "What an http check asks for.").or("/healthz"),
         key("host", Kind::HostName, "The `Host` of an http check, the `:authority` of a grpc one.")
             .or_else("the backend's address"),
         key("status", Kind::Many(&Kind::StatusRange), "Status codes that pass.").or("200-299"),

@@ -26,6 +26,7 @@ pub(crate) fn expected(kind: &Kind) -> String {
         Kind::Host => "a host such as \"www.example.org\" or \"*.example.org\"",
         Kind::HostName => "a host name such as \"www.example.org\"",
         Kind::Path | Kind::WholePath => "a path such as \"/api/\"",
+        Kind::Target => "a path such as \"/healthz\", maybe with a query",
         Kind::Regex => "a regular expression",
         Kind::Method => "a method such as \"GET\"",
         Kind::HeaderName => "a header name such as \"x-site\"",

@@ -5,6 +5,19 @@ use policies::route::normal::{self, Normal, PathRules};
 use crate::config::keys::Kind;
 use crate::config::text::{Message, values as say};
 
+/// Whether a request can ask for that: a path, and maybe a query behind it.
+pub(crate) fn target(text: &str) -> Result<(), Message> {
+    let (before, query) = text.split_once('?').unwrap_or((text, ""));
+    path(before)?;
+    match query.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+        None => Ok(()),
+        Some(c) => {
+            let why = format!("its query holds `{}`", c.escape_debug());
+            Err(say::path(text, &why, Some("write it as `%` and two hex digits".to_owned())))
+        }
+    }
+}
+
 /// Whether requests can have that path: it must be in normal form, because nothing else is ever
 /// compared with it.
 pub(crate) fn path(text: &str) -> Result<(), Message> {
@@ -208,6 +221,16 @@ mod tests {
         assert!(path("/a/b%20c").is_ok());
         for text in ["a", "/a?b", "/a b", "/a*", "/ü", "/a#b", "/a/../b", "/%41", "/%zz"] {
             assert!(path(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_check_may_have_a_query() {
+        for text in ["/healthz", "/healthz?deep=1&x=%20", "/?", "/a?b?c"] {
+            assert!(target(text).is_ok(), "{text}");
+        }
+        for text in ["healthz?x", "/a b?x", "/a?b c", "/a?b#c", "/a?\u{e9}", "?x", ""] {
+            assert!(target(text).is_err(), "{text}");
         }
     }
 
