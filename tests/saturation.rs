@@ -34,7 +34,8 @@ async fn a_door_at_the_end_of_its_strength_changes_no_verdict() {
         let event = format!("backend_in_rotation pool=app backend={}", backend.name());
         door.logged(&event).await;
     }
-    let load = Load::start(door.addr("web"), 64, Manner::Kept, Duration::ZERO);
+    // So many that some of them always have a request under way.
+    let load = Load::start(door.addr("web"), rounds(64, 400), Manner::Kept, Duration::ZERO);
     let (begun, (idle, total)) = (Instant::now(), processor_time());
     let lasts = Duration::from_secs(rounds(3, 60) as u64);
     while begun.elapsed() < lasts {
