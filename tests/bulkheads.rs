@@ -300,3 +300,30 @@ async fn who_waits_at_a_backend_that_is_not_well_goes_first_where_others_wait() 
         red.release_all();
     }
 }
+
+#[tokio::test]
+async fn who_has_nowhere_to_wait_stays_where_an_answer_may_still_come() {
+    for workers in WORKERS {
+        let cap = "max_concurrency = 1\nqueue = { max = 1 }";
+        let (door, red, blue) = with_two(workers, "none", cap).await;
+        red.answer(Answer::text("red").held());
+        blue.answer(Answer::text("blue").held());
+        let clients = [sent(&door, "/").await, sent(&door, "/").await];
+        red.received(1).await;
+        blue.received(1).await;
+        let waits = sent(&door, "/").await;
+        waiting(&door, 1).await;
+        red.answer_probes("/healthz", 503);
+        door.logged("backend_unhealthy").await;
+        // Longer than until it has looked: failing checks come four times a second at most.
+        within(2 * CEILING, red.probed(red.probe_count() + 8)).await;
+        red.release_all();
+        blue.release_all();
+        let mut texts = Vec::new();
+        for mut client in clients.into_iter().chain([waits]) {
+            texts.push(client.read_response().await.text());
+        }
+        texts.sort();
+        assert_eq!(texts, ["blue", "blue", "red"]);
+    }
+}

@@ -181,6 +181,7 @@ fn poll_request(
             }
             if worker.is_draining() {
                 // What has begun may come, but nobody's head keeps a door that stops.
+                worker.timers.read_clock();
                 timer.set_no_later(worker.timers.after(LAST_HEAD));
             }
             return Poll::Pending;

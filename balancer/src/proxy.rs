@@ -56,7 +56,8 @@ pub(crate) async fn serve<F: Front>(
             let peer = entry.peer;
             let passage = Passage { worker, view: &view, listener, route, pools, timer, peer };
             let outcome = passage.forward(front, exchange).await;
-            if outcome == Outcome::NoHealthyBackend && is_outdated(worker, &view, exchange) {
+            let has_none = matches!(outcome, Outcome::NoHealthyBackend | Outcome::Full);
+            if has_none && is_outdated(worker, &view, exchange) {
                 // Boxed, like all that is rare.
                 return Box::pin(serve(worker, front, exchange, timer, entry)).await;
             }

@@ -112,6 +112,17 @@ impl Queue {
         self.lock().can_serve(tried, now)
     }
 
+    /// Whether there is an eligible backend that a request with these slots behind it has not been to.
+    pub(crate) fn has_other(&self, tried: &[u32]) -> bool {
+        self.lock().slots.iter().any(|slot| !tried.contains(&slot.id))
+    }
+
+    /// Whether one more that holds so many bytes may stand in line.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        let inside = self.lock();
+        inside.lines.has_room(bytes, inside.max, inside.max_bytes)
+    }
+
     /// Stands in line, and is served at once if there is a place and nobody before.
     ///
     /// Says no if no place can come, or if the queue is full of others that are not less
@@ -159,25 +170,22 @@ impl Queue {
         self.close(inside, answered);
     }
 
-    /// These are eligible from now on, and these are the limits.
+    /// These are eligible from now on, and these are the limits. Where none is and the first check of
+    /// some has not ended, requests wait for it (`awaits_checks`).
     pub(crate) fn publish(
         &self,
         slots: &[Arc<Slot>],
         gates: Option<&Arc<PoolGates>>,
         config: &QueueConfig,
+        awaits_checks: bool,
         now: Instant,
     ) {
         let mut inside = self.lock();
+        inside.awaits_checks = awaits_checks;
         inside.slots = slots.to_vec();
         inside.gates = gates.cloned();
         (inside.max, inside.max_bytes) = (config.max, config.bytes);
         self.settle(inside, now);
-    }
-
-    /// Whether there are backends of which the first check has not ended: where none is eligible,
-    /// requests wait for it. To be followed by [`Queue::publish`].
-    pub(crate) fn await_checks(&self, awaits: bool) {
-        self.lock().awaits_checks = awaits;
     }
 
     /// The pool is configured no longer: nothing will come.

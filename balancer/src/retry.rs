@@ -53,7 +53,8 @@ impl Passage<'_> {
         let is_paid = match again {
             Again::Never => false,
             Again::Free => true,
-            Again::Paid | Again::PaidAhead => self.budget(exchange).left() > 0,
+            // It is paid when the attempt has ended, which may have cost some of them.
+            Again::Paid | Again::PaidAhead => self.budget(exchange).left() >= FEW_TOKENS,
         };
         is_paid && Waiting { worker, view, route, timer }.may_wait(exchange, pools)
     }

@@ -50,9 +50,13 @@ impl Waiting<'_> {
         pools.iter().rev().find(can_serve).copied()
     }
 
-    /// Whether there is something to wait for, and room to wait in.
+    /// Whether another backend takes requests, though all may be full, and there is room to wait for
+    /// a place there. What is only expected is not worth giving up what one has.
     pub(crate) fn may_wait(&self, exchange: &Exchange, pools: &[PoolIndex]) -> bool {
-        self.home(exchange, pools).is_some_and(|home| !self.may_nobody_wait(home))
+        let (tried, bytes) = (exchange.slots_tried(), exchange.bytes.len() as u64);
+        let has_room = |home| self.queue(home).has_room(bytes);
+        pools.iter().any(|pool| self.queue(*pool).has_other(tried))
+            && self.home(exchange, pools).is_some_and(has_room)
     }
 
     /// Waits in `home` and the other pools until one of them has a place.
@@ -176,8 +180,7 @@ impl Waiting<'_> {
     /// The place as this worker knows it: the backend may be younger than the request's snapshot.
     fn lease(&self, grant: Grant) -> Result<Lease, Outcome> {
         let Some(local) = self.worker.local(&grant.slot) else {
-            // A slot with a request in flight is a member of some kind until that has ended.
-            debug_assert!(false, "granted a slot that no snapshot has");
+            // Its pool has left the configuration between the grant and now.
             grant.give_back();
             return Err(Outcome::NoHealthyBackend);
         };

@@ -64,7 +64,7 @@ fn queue(caps: &[u32], gates: Option<&Arc<PoolGates>>, max: u32) -> (Arc<Queue>,
     });
     let slots: Vec<_> = slots.collect();
     let config = QueueConfig { max, ..QueueConfig::default() };
-    queue.publish(&slots, gates, &config, Instant::now());
+    queue.publish(&slots, gates, &config, false, Instant::now());
     (queue, slots)
 }
 

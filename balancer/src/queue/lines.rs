@@ -106,6 +106,10 @@ impl Lines {
         self.count > max || self.bytes > max_bytes
     }
 
+    pub(super) fn has_room(&self, bytes: u64, max: u32, max_bytes: u64) -> bool {
+        self.count < max && self.bytes + bytes <= max_bytes
+    }
+
     pub(super) fn len(&self) -> u32 {
         let all: usize = self.lines.iter().map(|line| line.all.len()).sum();
         u32::try_from(all).unwrap_or(u32::MAX)

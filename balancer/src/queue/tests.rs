@@ -29,7 +29,7 @@ fn config(max: u32, bytes: u64) -> QueueConfig {
 fn full(max: u32, bytes: u64) -> (Arc<Queue>, Arc<Slot>) {
     let queue = Queue::new();
     let slot = slot(&queue, 0, 1);
-    queue.publish(std::slice::from_ref(&slot), None, &config(max, bytes), Instant::now());
+    queue.publish(std::slice::from_ref(&slot), None, &config(max, bytes), false, Instant::now());
     assert!(slot.try_enter());
     (queue, slot)
 }
@@ -185,7 +185,7 @@ fn of_thirteen_places_eight_go_to_critical_four_to_normal_and_one_to_low() {
 fn who_is_back_from_a_backend_goes_first_and_not_to_that_one_again() {
     let queue = Queue::new();
     let slots = [slot(&queue, 0, 1), slot(&queue, 1, 1)];
-    queue.publish(&slots, None, &config(10, 1_000), Instant::now());
+    queue.publish(&slots, None, &config(10, 1_000), false, Instant::now());
     assert!(slots.iter().all(|slot| slot.try_enter()));
     let first = join(&queue, NORMAL, 1).unwrap();
     let (back, _) = ticket(NORMAL, 1, &[0]);
@@ -204,7 +204,7 @@ fn who_is_back_from_a_backend_goes_first_and_not_to_that_one_again() {
 fn nobody_waits_for_what_cannot_come() {
     let (queue, slot) = full(10, 1_000);
     let ticket = join(&queue, NORMAL, 1).unwrap();
-    queue.publish(&[], None, &config(10, 1_000), Instant::now());
+    queue.publish(&[], None, &config(10, 1_000), false, Instant::now());
     assert_eq!(refusal(&ticket), Some(Refusal::NothingComes));
     assert_eq!(join(&queue, NORMAL, 1).unwrap_err(), Refusal::NothingComes);
     // A backend that is not eligible finishes its requests, and gets no other.
@@ -218,15 +218,15 @@ fn nobody_waits_for_what_cannot_come() {
 fn an_expected_backend_is_waited_for_until_it_comes_or_is_late() {
     let queue = Queue::new();
     let now = Instant::now();
-    queue.publish(&[], None, &config(10, 1_000), now);
+    queue.publish(&[], None, &config(10, 1_000), false, now);
     queue.expect_until(Some(now + CEILING), now);
     let served = join(&queue, NORMAL, 1).unwrap();
     let slot = slot(&queue, 0, 1);
-    queue.publish(std::slice::from_ref(&slot), None, &config(10, 1_000), now);
+    queue.publish(std::slice::from_ref(&slot), None, &config(10, 1_000), false, now);
     assert!(is_granted(&served));
 
     let late = join(&queue, NORMAL, 1).unwrap();
-    queue.publish(&[], None, &config(10, 1_000), now);
+    queue.publish(&[], None, &config(10, 1_000), false, now);
     queue.tick(now);
     assert!(late.take_answer().is_none());
     queue.tick(now + CEILING);
@@ -238,8 +238,7 @@ fn the_first_check_of_a_backend_is_waited_for_where_there_is_no_other() {
     let queue = Queue::new();
     let now = Instant::now();
     let publish = |slots: &[Arc<Slot>], awaits| {
-        queue.await_checks(awaits);
-        queue.publish(slots, None, &config(10, 1_000), now);
+        queue.publish(slots, None, &config(10, 1_000), awaits, now);
     };
     publish(&[], true);
     let waits = join(&queue, NORMAL, 1).unwrap();
@@ -262,7 +261,7 @@ fn who_is_back_from_all_that_are_left_waits_no_longer() {
     let slots = [slot(&queue, 0, 1), slot(&queue, 1, 1)];
     assert!(slots.iter().all(|slot| slot.try_enter()));
     let publish = |slots: &[Arc<Slot>]| {
-        queue.publish(slots, None, &config(10, 1_000), Instant::now());
+        queue.publish(slots, None, &config(10, 1_000), false, Instant::now());
     };
     publish(&slots);
     let (back, _) = ticket(NORMAL, 1, &[0]);
@@ -297,7 +296,7 @@ fn a_guest_is_served_where_a_place_is_first_and_counts_at_home_only() {
     ];
     ticket.stands_in_one_less();
     // Where nothing comes any more is no reason to go while there is another place to stand.
-    home.publish(&[], None, &config(1, 1_000), Instant::now());
+    home.publish(&[], None, &config(1, 1_000), false, Instant::now());
     assert!(ticket.take_answer().is_none());
     elsewhere.leave();
     at_home.leave();
@@ -354,7 +353,7 @@ fn no_wake_up_is_lost_and_no_cap_exceeded_between_threads() {
     for (threads, cap) in [(2, 1), (4, 1), (8, 2)] {
         let queue = Queue::new();
         let slots = [slot(&queue, 0, cap), slot(&queue, 1, 1)];
-        queue.publish(&slots, None, &config(1_000, 1_000), Instant::now());
+        queue.publish(&slots, None, &config(1_000, 1_000), false, Instant::now());
         let inside = [AtomicU32::new(0), AtomicU32::new(0)];
         let (start, served) = (Barrier::new(threads), AtomicUsize::new(0));
         std::thread::scope(|scope| {
@@ -386,7 +385,7 @@ fn a_guest_stands_in_line_whatever_room_there_is_for_others() {
     let (queue, slot) = full(2, 1_000);
     let at_home = [join(&queue, NORMAL, 1).unwrap(), join(&queue, NORMAL, 1).unwrap()];
     // A reload has lowered the limit under those who wait.
-    queue.publish(std::slice::from_ref(&slot), None, &config(1, 1_000), Instant::now());
+    queue.publish(std::slice::from_ref(&slot), None, &config(1, 1_000), false, Instant::now());
     let (guest, _) = ticket(Priority::Critical, 1, &[]);
     assert!(queue.join(&guest, Stand::Guest, Instant::now()).is_ok());
     assert!(at_home.iter().all(|ticket| ticket.take_answer().is_none()), "and nobody goes for it");

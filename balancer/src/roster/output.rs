@@ -69,8 +69,8 @@ impl State {
     pub(super) fn line_up(&mut self, snapshot: &Snapshot, now: Instant) {
         for (pool, config) in snapshot.pools.iter().zip(&snapshot.config.pools) {
             let is_awaited = self.members(&config.name).iter().any(Member::is_awaited);
-            pool.queue.await_checks(is_awaited);
-            pool.queue.publish(&pool.eligible, pool.gates.as_ref(), &config.queue, now);
+            let (slots, gates) = (&pool.eligible, pool.gates.as_ref());
+            pool.queue.publish(slots, gates, &config.queue, is_awaited, now);
         }
         for queue in self.slots.queues_without(&snapshot.config.pools) {
             queue.send_away(now);

@@ -23,7 +23,7 @@ use super::fresh::Order;
 use super::gates::Gates;
 use super::news::{Drain, News};
 use super::slots::Slots;
-use super::standing::{Intake, Standing};
+use super::standing::{Intake, Standing, UNRESOLVED};
 use super::{Known, Member, Name};
 use crate::budget::Budget;
 use crate::config::DoorConfig;
@@ -193,7 +193,11 @@ impl State {
                     earlier.into_iter().for_each(|slot| self.slots.retire(slot));
                     changed = true;
                 }
-                Err(reason) if at.is_none() => standing.reason = Some(reason.clone()),
+                Err(reason) if at.is_none() => {
+                    // Who waits for the first word on it has it now.
+                    changed |= standing.reason.as_deref() == Some(UNRESOLVED);
+                    standing.reason = Some(reason.clone());
+                }
                 Ok(_) | Err(_) => {}
             }
         }
