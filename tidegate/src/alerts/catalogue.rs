@@ -107,6 +107,13 @@ static TEXTS: &[Text] = &[
         ends: NEVER,
     },
     Text {
+        kind: "interruptions_unknown",
+        says: "EC2 does not say which spot instances it takes back.",
+        does: "Those are found when they end; all else goes on, and it asks again.",
+        can: "Allow ec2:DescribeSpotInstanceRequests: docs/aws-permissions.md.",
+        ends: NEVER,
+    },
+    Text {
         kind: "launch_failed",
         says: "An instance could not be launched.",
         does: "The next offer is tried, or the same later.",
