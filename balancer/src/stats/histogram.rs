@@ -64,12 +64,33 @@ pub(super) fn record(cells: &[AtomicU64], us: u64) {
     }
 }
 
+/// Per number of binary digits of a sample: the buckets that surely lie below it, and the one bound
+/// that may still do. There is only one, for a bound is at least twice the one before.
+const BY_DIGITS: [(usize, u64); 65] = by_digits();
+
+const fn by_digits() -> [(usize, u64); 65] {
+    let mut table = [(0, u64::MAX); 65];
+    let mut digits = 0;
+    while digits < table.len() {
+        let least = if digits == 0 { 0 } else { 1 << (digits - 1) };
+        let mut below = 0;
+        while below < BOUNDS_US.len() && BOUNDS_US[below] < least {
+            below += 1;
+        }
+        let bound = if below < BOUNDS_US.len() { BOUNDS_US[below] } else { u64::MAX };
+        table[digits] = (below, bound);
+        digits += 1;
+    }
+    table
+}
+
 /// Where a sample belongs: bounds are inclusive, as `le` says.
 #[inline]
 fn bucket(us: u64) -> usize {
-    // Without a branch, and vectorised: most requests end in the first buckets, but which is not
-    // known to the predictor.
-    BOUNDS_US.iter().map(|&bound| usize::from(us > bound)).sum()
+    // Without a branch: most requests end in the first buckets, but in which the predictor does
+    // not know.
+    let (below, bound) = BY_DIGITS[(u64::BITS - us.leading_zeros()) as usize];
+    below + usize::from(us > bound)
 }
 
 #[cfg(test)]
@@ -90,6 +111,17 @@ mod tests {
         check(10_000_000, 12);
         check(10_000_001, 13);
         check(u64::MAX, 13);
+    }
+
+    #[test]
+    fn a_sample_belongs_above_every_bound_that_it_exceeds() {
+        for us in BOUNDS_US.iter().flat_map(|&bound| [bound - 1, bound, bound + 1]) {
+            check(us, BOUNDS_US.iter().filter(|&&bound| us > bound).count());
+        }
+        for digits in 0..u64::BITS {
+            let us = 1 << digits;
+            check(us, BOUNDS_US.iter().filter(|&&bound| us > bound).count());
+        }
     }
 
     #[test]
