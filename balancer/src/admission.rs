@@ -210,7 +210,7 @@ fn normalise_host(exchange: &mut Exchange) -> Result<(), Reason> {
 /// The peer, or who a chain of trusted proxies says it speaks for: the last entry of
 /// `X-Forwarded-For` that is not one of them, or where that field is not there, of `Forwarded`.
 fn find_client(exchange: &mut Exchange, listener: &ListenerConfig, peer: IpAddr) {
-    exchange.client = peer;
+    (exchange.client, exchange.is_trusted) = (peer, false);
     if listener.trusted_proxies.is_empty() {
         return;
     }

@@ -81,6 +81,7 @@ impl State {
         let (now, slow_start) = (self.now, pool.conduct.slow_start);
         let mut has_changed = false;
         for (_, standing) in self.standings_of(&pool.name) {
+            let before = standing.in_flight_before();
             let conduct = &mut standing.conduct;
             let age = conduct.age(now);
             let share = age.map_or(WHOLE, |age| ramp::share(age, with.furthest, slow_start));
@@ -93,7 +94,8 @@ impl State {
                     // Those stranded there since before would fill all that it may have.
                     let limit = ramp::limit(share, cap, with.busiest);
                     let limit = limit.map(|limit| limit.saturating_add(slot.stranded()));
-                    slot.set_max_concurrency(limit.map(|it| it.min(cap.unwrap_or(u32::MAX))));
+                    let limit = limit.map(|it| it.min(cap.unwrap_or(u32::MAX)));
+                    slot.set_max_concurrency(limit.map(|it| it.saturating_sub(before)));
                 }
                 Phase::Open => slot.close(),
                 // As many as it has permits.

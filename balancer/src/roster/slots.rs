@@ -64,6 +64,11 @@ impl Slots {
         self.finishing.iter().filter(move |slot| slot.key == *key)
     }
 
+    /// Those of all backends.
+    pub(super) fn all_finishing(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.finishing.iter()
+    }
+
     /// Those of one pool.
     pub(super) fn finishing_in(&self, pool: &PoolName) -> impl Iterator<Item = &Arc<Slot>> {
         self.finishing.iter().filter(move |slot| slot.key.pool == *pool)

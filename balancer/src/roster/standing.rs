@@ -21,6 +21,8 @@ pub(super) struct Standing {
     /// What `slot` and `verdict` are about.
     pub(super) written: Address,
     pub(super) slot: Option<Arc<Slot>>,
+    /// Of the same machine under an earlier name: what still runs there takes of this one's cap.
+    pub(super) earlier: Vec<Arc<Slot>>,
     pub(super) verdict: Verdict,
     pub(super) reason: Option<String>,
     pub(super) conduct: Conduct,
@@ -53,6 +55,7 @@ impl Standing {
                 epoch,
                 written: written.clone(),
                 slot: None,
+                earlier: Vec::new(),
                 verdict: Verdict::Unknown,
                 reason: Some(UNRESOLVED.to_owned()),
                 conduct: Conduct::default(),
@@ -69,6 +72,7 @@ impl Standing {
             epoch,
             written: written.clone(),
             slot: Some(slot),
+            earlier: Vec::new(),
             verdict: Verdict::Unknown,
             reason: Some("not checked yet".to_owned()),
             conduct: Conduct::default(),
@@ -76,6 +80,12 @@ impl Standing {
             has_passed: false,
             counts: false,
         }
+    }
+
+    /// Requests that run there under earlier names.
+    pub(super) fn in_flight_before(&mut self) -> u32 {
+        self.earlier.retain(|slot| !slot.is_idle());
+        self.earlier.iter().map(|slot| slot.in_flight()).sum()
     }
 
     pub(super) fn is_named(&self, name: &Name) -> bool {

@@ -95,12 +95,12 @@ impl State {
 
     pub(super) fn configure(&mut self, written: Arc<DoorConfig>) {
         self.generation += 1;
-        let well = self.well();
+        let before = self.before();
         self.written = written;
         self.take_up();
         self.match_budgets();
         self.reconcile();
-        self.recognise(&well);
+        self.recognise(&before);
     }
 
     /// Makes what is written what holds, with the switches that were turned at run time.

@@ -177,6 +177,29 @@ fn counts_and_verdicts_survive_another_configuration() {
 }
 
 #[test]
+fn what_runs_at_a_backend_counts_on_when_it_gets_another_name() {
+    let capped = |id: &str| Backend { max_concurrency: Some(3), ..backend(id, A) };
+    let roster = healthy(app_config(&[capped("a"), backend("b", B)]));
+    let earlier = slot(&roster, "app/a");
+    assert!(earlier.try_enter() && earlier.try_enter());
+    roster.configure(Arc::new(app_config(&[capped("renamed"), backend("b", B)])));
+    takes(&roster, &["renamed", "b"]);
+    let renamed = slot(&roster, "app/renamed");
+    assert!(renamed.try_enter() && !renamed.try_enter(), "two of its three run there already");
+    // And again, while they still run.
+    roster.configure(Arc::new(door(&[("other", &[capped("renamed")])])));
+    let again = slot(&roster, "other/renamed");
+    assert!(!again.try_enter(), "all three are taken under earlier names");
+    earlier.leave();
+    roster.judge(std::time::Duration::ZERO, &std::collections::BTreeMap::new(), false);
+    assert!(again.try_enter() && !again.try_enter());
+    earlier.leave();
+    renamed.leave();
+    roster.sweep();
+    assert_eq!(again.max_concurrency(), 3);
+}
+
+#[test]
 fn a_leaving_backend_is_kept_until_its_last_request_has_ended() {
     let roster = healthy(app_config(&[backend("a", A), backend("b", B)]));
     let leaving = slot(&roster, "app/a");
