@@ -72,6 +72,8 @@ def cast(options):
     peers = [subjects.haproxy(cpus=cpu), subjects.nginx(cpus=cpu)]
     if os.environ.get("HAPROXY34_BIN"):
         peers.append(subjects.haproxy("haproxy-3.4", "HAPROXY34_BIN", cpu))
+    if os.environ.get("EARLIER_BIN"):
+        peers.append(subjects.tidegate("tidegate-earlier", cpu, variable="EARLIER_BIN"))
     if options.without_door:
         return peers, []
     both = f"{cpu},{options.load_cpu}"

@@ -58,11 +58,11 @@ def nginx(cpus="0"):
     return Subject("nginx", command, "nginx.conf", cpus)
 
 
-def tidegate(name="tidegate", cpus="0", workers=1, log=False, under=()):
+def tidegate(name="tidegate", cpus="0", workers=1, log=False, under=(), variable="TIDEGATE_BIN"):
     """The door itself; `under` is what runs it, such as valgrind and its options."""
-    binary = os.environ.get("TIDEGATE_BIN", os.path.join(TARGET, "release/tidegate"))
+    binary = os.environ.get(variable, os.path.join(TARGET, "release/tidegate"))
     if not os.access(binary, os.X_OK):
-        raise Unfit(f"`{binary}` is not there; run `cargo build --release` or set TIDEGATE_BIN")
+        raise Unfit(f"`{binary}` is not there; run `cargo build --release` or set {variable}")
     words = {"workers": str(workers), "#with-log ": "" if log else "# "}
     command = [*under, binary, "run", "@config@"]
     return Subject(name, command, "tidegate.toml", cpus, words)
