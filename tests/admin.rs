@@ -218,3 +218,38 @@ async fn a_reader_who_waits_does_not_hold_up_the_end() {
     assert!(ended.success());
     assert!(waited["events"].is_array(), "{waited}");
 }
+
+#[tokio::test]
+async fn a_reload_that_says_something_else_in_its_body_is_refused() {
+    let red = TestBackend::start("red").await;
+    let (door, folder) = administered(&red, 1).await;
+    let socket = folder.path.join("admin.sock");
+    let large = format!("{{\"reason\": \"{}\"}}", "x".repeat(80_000));
+    let kinds = [("{", 400), (&*large, 400), ("[]", 422), ("{\"force\": true}", 422)];
+    for (body, expected) in kinds.into_iter().chain([("{\"reason\": \"new weights\"}", 200)]) {
+        let request = format!(
+            "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let (status, text) = over_unix(&socket, &request).await;
+        assert_eq!(status, expected, "{text}");
+    }
+    assert_eq!(door.times("reload_asked"), 1);
+    assert!(door.logged("reload_asked").await.contains("new weights"));
+}
+
+#[tokio::test]
+async fn a_file_that_keeps_whoever_reads_it_waiting_ends_no_later_reload() {
+    let red = TestBackend::start("red").await;
+    let text = one_pool(&[&red], 1) + "[admin]\nunix = \"admin.sock\"\n";
+    let door = TestDoor::checked(&text, &[&red]).await;
+    let file = door.folder().join("tidegate.toml");
+    fs::remove_file(&file).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let (code, _, said) = door.reload().await;
+    assert!(code != 0 && said.contains("could not be read within 10 s"), "{said}");
+    fs::remove_file(&file).unwrap();
+    door.configure(&text);
+    assert_eq!(door.reload().await.0, 0);
+}

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tests::crowd::{crowd, plain};
-use tests::door::{TestFolder, one_pool};
+use tests::door::{TestFolder, binary, one_pool};
 use tests::proc::status;
 use tests::{Answer, CEILING, Death, Response, TestBackend, TestClient, TestDoor, within};
 use tidegate::telemetry::names;
@@ -333,4 +335,81 @@ async fn what_a_request_waits_for_others_is_not_the_time_of_the_backend() {
         let took = sum(&scraped, "tidegate_backend_request_duration_seconds_sum", &[]);
         assert!(took < 1.5 * all, "{took} of {all}");
     }
+}
+
+/// The door at debug level, whose standard error is read by a process that can be stopped: the door
+/// and the id of that process.
+async fn read_by_another(configuration: &str) -> (TestDoor, Pid) {
+    let mut shell = Command::new("bash");
+    shell.args(["-c", "exec 2> >(exec cat); echo reader $!; exec \"$0\" \"$@\""]).arg(binary());
+    let debug = "[observe]\nmetrics = { listen = \"127.0.0.1:0\" }\nlog = { level = \"debug\" }\n";
+    let configuration = format!("{configuration}[admin]\nunix = \"admin.sock\"\n{debug}");
+    let door = TestDoor::launch_as(shell, &configuration);
+    let reader = door.logged("reader ").await;
+    let reader = reader.rsplit_once(' ').and_then(|(_, pid)| pid.parse().ok());
+    let reader = Pid::from_raw(reader.unwrap()).unwrap();
+    (door.ready().await, reader)
+}
+
+#[tokio::test]
+async fn nobody_waits_for_who_reads_the_log() {
+    let backend = TestBackend::start("a").await;
+    let (mut door, reader) = read_by_another(&one_pool(&[&backend], 2)).await;
+    let address = door.addr("web");
+    door.logged("backend_in_rotation").await;
+    kill_process(reader, Signal::STOP).unwrap();
+
+    // A line each: more than the pipe and the queue take.
+    let lost = "tidegate_log_dropped_total{reason=\"queue_full\"}";
+    let full = async {
+        while scrape(&door).await.get(lost).is_none_or(|lost| *lost < 1.0) {
+            for _ in 0..100 {
+                let mut client = TestClient::connect(address).await;
+                assert_eq!(client.request("GET / HTTP/1.1\r\n\r\n").await.status, 400);
+            }
+        }
+    };
+    within(Duration::from_secs(60), full).await;
+    let got = TestClient::connect(address).await.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(got.status, 200);
+    // Checks and orders go on.
+    backend.kill(Death::Fin).await;
+    let healthy = "tidegate_backend_healthy";
+    let out = async { while sum(&scrape(&door).await, healthy, &[]) > 0.0 {} };
+    within(CEILING, out).await;
+    assert_eq!(door.ask(&["status"]).await.0, 0);
+    // Who reads again hears how many lines there would have been.
+    kill_process(reader, Signal::CONT).unwrap();
+    door.logged("log_lines_lost").await;
+
+    kill_process(reader, Signal::STOP).unwrap();
+    door.signal(Signal::TERM);
+    let has_ended = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", door.pid())).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('Z')
+    };
+    within(CEILING, async {
+        while !has_ended() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    kill_process(reader, Signal::CONT).unwrap();
+    assert!(door.exited().await.success());
+}
+
+#[tokio::test]
+async fn silent_clients_keep_nobody_from_asking_whether_a_door_is_ready() {
+    let backend = TestBackend::start("a").await;
+    let door = TestDoor::checked(&(one_pool(&[&backend], 1) + METRICS), &[&backend]).await;
+    let mut silent = Vec::new();
+    for _ in 0..80 {
+        silent.push(TestClient::connect(door.metrics_addr()).await);
+    }
+    for _ in 0..3 {
+        assert_eq!(ask(door.metrics_addr(), "/readyz").await.status, 200);
+    }
+    // Those that came last still have their places.
+    let request = "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    assert_eq!(silent.last_mut().unwrap().request(request).await.status, 200);
 }

@@ -28,7 +28,8 @@ pub(crate) const BACKLOG: i32 = 4096;
 pub enum BindError {
     /// Somebody else listens there.
     #[error(
-        "listener `{listener}`: {address} is in use by another program; stop it or change `bind`"
+        "listener `{listener}`: {address} is in use by another program, or by this door at an address \
+         that overlaps; stop it or change `bind`"
     )]
     InUse {
         /// `[listeners.NAME]`
@@ -328,7 +329,8 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "listener `web`: {address} is in use by another program; stop it or change `bind`"
+                "listener `web`: {address} is in use by another program, or by this door at an \
+                 address that overlaps; stop it or change `bind`"
             )
         );
     }

@@ -29,6 +29,7 @@ use text::Text;
 
 pub mod events;
 mod keeper;
+pub mod lines;
 pub mod log;
 pub mod names;
 mod process;
@@ -236,6 +237,9 @@ impl Telemetry {
         }
         for (reason, n) in log.sums() {
             set(&names::ACCESS_LOG_DROPPED, &[reason.into()], n);
+        }
+        for (reason, n) in lines::lost() {
+            set(&names::LOG_DROPPED, &[reason.into()], n);
         }
         for (kind, n) in self.events.counts() {
             set(&names::EVENTS, &[shared(&kind)], n);

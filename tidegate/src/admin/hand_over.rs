@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 
 use super::Source;
 use super::answer::{Answer, json, only_post, problem};
+use super::resources;
 use super::respond::Peer;
 use crate::hand_over::{Line, PROTOCOL};
 
@@ -49,11 +50,15 @@ pub enum UpgradeError {
 pub type Upgrading = Pin<Box<dyn Future<Output = Result<UpgradeView, UpgradeError>> + Send>>;
 
 /// Upgrades, or says why not: 409.
-pub(super) async fn upgrade(method: &Method, peer: Peer, source: &dyn Source) -> Answer {
-    if method != Method::POST {
+pub(super) async fn upgrade(request: Request<Incoming>, peer: Peer, source: &dyn Source) -> Answer {
+    if request.method() != Method::POST {
         return only_post();
     }
-    tracing::info!(actor = %peer, "upgrade_asked");
+    let reason = match resources::why(request).await {
+        Ok(reason) => reason,
+        Err(refused) => return refused,
+    };
+    tracing::info!(actor = %peer, reason, "upgrade_asked");
     match source.upgrade().await {
         Ok(view) => json(StatusCode::OK, &view),
         Err(error) => problem(StatusCode::CONFLICT, &error.to_string()),

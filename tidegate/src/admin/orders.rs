@@ -312,8 +312,14 @@ impl Resource {
     }
 }
 
+/// The reason of an order that says nothing else.
+pub(super) fn why(query: &str, body: &[u8]) -> Result<Option<String>, Refusal> {
+    no_parameters(query)?;
+    parse::<Why>(body).map(|why| why.reason)
+}
+
 /// All that most orders say is in their path and their body.
-pub(super) fn no_parameters(query: &str) -> Result<(), Refusal> {
+fn no_parameters(query: &str) -> Result<(), Refusal> {
     if query.is_empty() {
         return Ok(());
     }

@@ -3,11 +3,13 @@
 
 use std::pin::Pin;
 
-use hyper::{Method, StatusCode};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::Source;
 use super::answer::{Answer, json, only_post, problem};
+use super::resources;
 use super::respond::Peer;
 
 /// What a reload came to.
@@ -46,11 +48,15 @@ pub type Reloading = Pin<Box<dyn Future<Output = Result<ReloadView, ReloadError>
 pub(super) const PATH: &str = "/v1/reload";
 
 /// Reloads, or says why not: 422 for a configuration with problems, 409 for anything else.
-pub(super) async fn answer(method: &Method, peer: Peer, source: &dyn Source) -> Answer {
-    if method != Method::POST {
+pub(super) async fn answer(request: Request<Incoming>, peer: Peer, source: &dyn Source) -> Answer {
+    if request.method() != Method::POST {
         return only_post();
     }
-    tracing::info!(actor = %peer, "reload_asked");
+    let reason = match resources::why(request).await {
+        Ok(reason) => reason,
+        Err(refused) => return refused,
+    };
+    tracing::info!(actor = %peer, reason, "reload_asked");
     match source.reload().await {
         Ok(view) => json(StatusCode::OK, &view),
         Err(error @ ReloadError::Invalid(_)) => {

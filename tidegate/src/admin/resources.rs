@@ -9,7 +9,7 @@ use hyper::body::Body;
 use hyper::{Method, Request, StatusCode};
 
 use super::answer::{Answer, PLAIN, closing, json, not_allowed, problem, text};
-use super::orders::{Done, Refusal, Resource};
+use super::orders::{self, Done, Refusal, Resource};
 use super::respond::{Peer, Side};
 use super::serve::Shared;
 
@@ -41,10 +41,9 @@ where
             "changes are taken over the Unix socket (`[admin] unix`) only",
         ));
     }
-    let body = match tokio::time::timeout(BODY_TIMEOUT, whole(body)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(why)) => return closing(problem(StatusCode::BAD_REQUEST, why)),
-        Err(_) => return closing(problem(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
+    let body = match received(body).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
     };
     let order = resource.order(&head.method, head.uri.query().unwrap_or_default(), &body);
     match order.and_then(|order| shared.source.order(order, peer.to_string())) {
@@ -57,6 +56,28 @@ where
             tracing::info!(%peer, path = ?head.uri.path(), why, "admin order refused");
             refused(&refusal)
         }
+    }
+}
+
+/// The reason of an order to the door itself, which says nothing else; or how it is refused.
+pub(super) async fn why<B: Body>(request: Request<B>) -> Result<Option<String>, Answer>
+where
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (head, body) = request.into_parts();
+    let body = received(body).await?;
+    let why = orders::why(head.uri.query().unwrap_or_default(), &body);
+    why.map_err(|refusal| refused(&refusal))
+}
+
+async fn received<B: Body>(body: B) -> Result<Bytes, Answer>
+where
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match tokio::time::timeout(BODY_TIMEOUT, whole(body)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(why)) => Err(closing(problem(StatusCode::BAD_REQUEST, why))),
+        Err(_) => Err(closing(problem(StatusCode::REQUEST_TIMEOUT, "the body did not come"))),
     }
 }
 

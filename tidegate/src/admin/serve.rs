@@ -1,12 +1,15 @@
 //! Accepts connections of one admin address and speaks HTTP/1.1 on them.
 //!
-//! Limits: 64 connections at once, 16 KiB of head, 10 s for a head, 5 minutes for a connection. A
-//! slow or silent client can hold a place for that long and nothing else.
+//! Limits: 64 connections at once, 16 KiB of head, 10 s for a head, 5 minutes for a connection. Where
+//! all places are taken, the oldest client that asks for nothing at the moment gives up its own, so
+//! that silent ones keep nobody out.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -15,13 +18,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::hand_over;
-use super::orders::no_parameters;
 use super::reload;
-use super::resources;
 use super::respond::{self, Peer, Side};
 use super::{GRACE, MAX_CONNECTIONS, Source};
 
@@ -38,6 +39,14 @@ pub(super) struct Desk {
     places: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
     connections: JoinSet<()>,
+    /// The oldest first; with those that have ended since.
+    held: VecDeque<Held>,
+}
+
+/// A connection that has a place.
+struct Held {
+    task: AbortHandle,
+    is_asking: Arc<AtomicBool>,
 }
 
 pub(super) struct Shared {
@@ -60,6 +69,7 @@ impl Desk {
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             stopped,
             connections: JoinSet::new(),
+            held: VecDeque::new(),
         }
     }
 
@@ -113,20 +123,52 @@ impl Desk {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        self.held.retain(|held| !held.task.is_finished());
+        if self.held.len() >= MAX_CONNECTIONS && !self.close_silent() {
             tracing::warn!(
                 %peer,
                 limit = MAX_CONNECTIONS,
                 "too many admin connections; one closed"
             );
             return;
-        };
+        }
+        let is_asking = Arc::new(AtomicBool::new(false));
         let (shared, stopped) = (Arc::clone(&self.shared), self.stopped.clone());
-        self.connections.spawn(connection(shared, stream, peer, stopped, place));
+        let carried = connection(shared, stream, peer, stopped, Arc::clone(&is_asking));
+        let places = Arc::clone(&self.places);
+        let task = self.connections.spawn(async move {
+            // At once, but for the moment until one that was closed has ended.
+            let Ok(_place) = places.acquire_owned().await else { return };
+            carried.await;
+        });
+        self.held.push_back(Held { task, is_asking });
+    }
+
+    /// Closes the oldest connection on which nothing is asked; `false` if there is none.
+    fn close_silent(&mut self) -> bool {
+        let is_silent = |held: &Held| !held.is_asking.load(Ordering::Relaxed);
+        let silent = self.held.iter().position(is_silent).and_then(|at| self.held.remove(at));
+        silent.inspect(|held| held.task.abort()).is_some()
     }
 
     async fn end(mut self) {
         while self.connections.join_next().await.is_some() {}
+    }
+}
+
+/// Something is asked on a connection for as long as this lives.
+struct Asking(Arc<AtomicBool>);
+
+impl Asking {
+    fn on(is_asking: &Arc<AtomicBool>) -> Asking {
+        is_asking.store(true, Ordering::Relaxed);
+        Asking(Arc::clone(is_asking))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -140,7 +182,7 @@ async fn connection<S>(
     stream: S,
     peer: Peer,
     mut stopped: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    is_asking: Arc<AtomicBool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -148,19 +190,16 @@ async fn connection<S>(
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let shared = Arc::clone(&shared);
         ask.send_replace(true);
+        let is_asking = Asking::on(&is_asking);
         async move {
+            let _is_asking = is_asking;
             let path = request.uri().path();
-            if let (Side::Unix, reload::PATH | hand_over::UPGRADE) = (shared.side, path)
-                && let Err(refusal) = no_parameters(request.uri().query().unwrap_or_default())
-            {
-                return Ok(resources::refused(&refusal));
-            }
             Ok::<_, Infallible>(match shared.side {
                 Side::Unix if path == reload::PATH => {
-                    reload::answer(request.method(), peer, &*shared.source).await
+                    reload::answer(request, peer, &*shared.source).await
                 }
                 Side::Unix if path == hand_over::UPGRADE => {
-                    hand_over::upgrade(request.method(), peer, &*shared.source).await
+                    hand_over::upgrade(request, peer, &*shared.source).await
                 }
                 Side::Unix if path == crate::hand_over::PATH => {
                     hand_over::begin(request, peer, &shared.source)

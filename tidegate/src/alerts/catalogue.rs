@@ -72,6 +72,13 @@ static TEXTS: &[Text] = &[
         ends: NEVER,
     },
     Text {
+        kind: "log_lines_lost",
+        says: "Lines of the log were lost, because nobody read standard error for a while.",
+        does: "Traffic and checks went on; `tidegate events` still has what happened.",
+        can: "Look at what reads the log: a shipper, the log driver of a container, a terminal.",
+        ends: NEVER,
+    },
+    Text {
         kind: "monitor_late",
         says: "The door, or its machine, is overloaded: its own timers fire late.",
         does: "Checks and timeouts of that time count for nobody.",

@@ -5,6 +5,7 @@
 //! that can fail. What cannot change while the process lives is named.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use balancer::access_log::AccessLogConfig;
 use balancer::config::DoorConfig;
@@ -15,6 +16,10 @@ use crate::admin::{ReloadError, ReloadView};
 use crate::config::{self, Config, Loaded};
 use crate::{alerts, cloudwatch, scaling};
 use scaler::ports::with_causes;
+
+/// For reading all files of a configuration. A disk that does not answer keeps orders and signals
+/// waiting for no longer.
+const READ_LIMIT: Duration = Duration::from_secs(10);
 
 /// What holds from the start of the process to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +68,17 @@ impl App {
     pub async fn read(&self) -> Result<Loaded, ReloadError> {
         let file = self.running.borrow().origin.file.clone();
         // The disk may be slow, and checks and admin go on meanwhile.
-        let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
-        loaded.map_err(|error| ReloadError::Failed(error.to_string()))
+        let reading = tokio::task::spawn_blocking(move || config::load(&file));
+        match tokio::time::timeout(READ_LIMIT, reading).await {
+            Ok(loaded) => loaded.map_err(|error| ReloadError::Failed(error.to_string())),
+            Err(_) => {
+                let limit = READ_LIMIT.as_secs();
+                let text = format!(
+                    "the configuration could not be read within {limit} s: is its disk there?"
+                );
+                Err(ReloadError::Failed(text))
+            }
+        }
     }
 
     /// Takes up what was read, whole or not at all.

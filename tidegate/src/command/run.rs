@@ -11,10 +11,9 @@ use tokio::sync::watch;
 use crate::admin::{ReloadError, ReloadView};
 use crate::app::{App, Order, Origin, Predecessor, StartError, Successor, announce};
 use crate::cli::{ConfigFile, FAILED, INVALID_CONFIG};
-use crate::command::complain;
 use crate::config::{self, Config};
-use crate::telemetry;
 use crate::telemetry::events::EventRing;
+use crate::telemetry::{self, lines};
 use scaler::ports::with_causes;
 use upgrade::Upgrade;
 
@@ -36,11 +35,12 @@ pub struct Args {
 pub fn main(args: Args) -> ExitCode {
     let path = args.file.path();
     let loaded = config::load(path);
-    complain(&config::render_text(&loaded.problems));
+    lines::say(&config::render_text(&loaded.problems));
     let (effective, compared) = (loaded.effective(true), loaded.compared());
     let origin = Origin { file: path.to_owned(), effective, compared };
     let Some(config) = loaded.config else {
-        complain(&format!("{} is not valid; nothing was started\n", path.display()));
+        lines::say(&format!("{} is not valid; nothing was started\n", path.display()));
+        lines::finish();
         return ExitCode::from(INVALID_CONFIG);
     };
     let events = EventRing::new();
@@ -55,13 +55,15 @@ pub fn main(args: Args) -> ExitCode {
         }
         Err(error) => Err(error.to_string()),
     };
-    match ran {
+    let code = match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
-            complain(&format!("error: {text}\n"));
+            lines::say(&format!("error: {text}\n"));
             ExitCode::from(FAILED)
         }
-    }
+    };
+    lines::finish();
+    code
 }
 
 async fn carry(
@@ -77,6 +79,7 @@ async fn carry(
         interrupt: hear(SignalKind::interrupt())?,
         reopen: hear(SignalKind::user_defined1())?,
         reload: hear(SignalKind::hangup())?,
+        unused: hear(SignalKind::user_defined2())?,
     };
     let file = origin.file.clone();
     let started = tokio::select! {
@@ -85,7 +88,7 @@ async fn carry(
         () = signals.stop() => return told_to_stop(),
     };
     let mut app = started.map_err(|error| with_causes(&error))?;
-    complain(&announce(&app, &file));
+    lines::say(&announce(&app, &file));
     // Not under systemd: nobody to tell, which is no failure.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 
@@ -126,6 +129,8 @@ struct Signals {
     interrupt: Signal,
     reopen: Signal,
     reload: Signal,
+    /// By default it would end the process, and it is one letter from the one that reopens logs.
+    unused: Signal,
 }
 
 impl Signals {
@@ -154,6 +159,7 @@ async fn serve(app: &mut App, signals: &mut Signals, file: &Path) -> End {
             _ = signals.terminate.recv() => return End::Stop,
             _ = signals.interrupt.recv() => return End::Stop,
             _ = signals.reopen.recv() => app.reopen_logs(),
+            _ = signals.unused.recv() => tracing::info!("SIGUSR2 has no meaning here"),
             _ = signals.reload.recv() => {
                 if take_up(app, signals).await.is_none() {
                     return End::Stop;
@@ -226,12 +232,12 @@ async fn take_up(app: &mut App, signals: &mut Signals) -> Option<Result<ReloadVi
     let result = app.reload(read).await;
     match &result {
         Ok(view) => {
-            complain(&view.warnings);
+            lines::say(&view.warnings);
             for note in &view.needs_restart {
                 tracing::warn!("{note}");
             }
         }
-        Err(error) => complain(&format!("{error}\nthe configuration stays as it was\n")),
+        Err(error) => lines::say(&format!("{error}\nthe configuration stays as it was\n")),
     }
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     Some(result)

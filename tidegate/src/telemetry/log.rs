@@ -8,25 +8,26 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt};
 
 use super::events::EventRing;
+use super::lines;
 use crate::config::{LogConfig, LogFormat};
 
 /// Installs the subscriber of the process; `false` if there was one already.
 ///
-/// Lines are written by the thread where they happen. They are of the control path and few; a
-/// worker's own are rate-limited where they arise. The ring takes events whatever the level of
-/// the log.
+/// Nobody waits for whoever reads standard error ([`lines`]). The ring takes events whatever the
+/// level of the log.
 pub fn start(config: &LogConfig, events: &Arc<EventRing>) -> bool {
-    let lines = fmt::layer().with_writer(std::io::stderr);
-    let lines = match config.format {
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    lines::tell_panics();
+    let written = fmt::layer().with_writer(|| lines::Line);
+    let written = match config.format {
+        LogFormat::Json => written.json().flatten_event(true).boxed(),
         LogFormat::Text => {
             let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            lines.with_ansi(colour).with_target(false).boxed()
+            written.with_ansi(colour).with_target(false).boxed()
         }
     };
-    let lines = lines.with_filter(level(&config.level));
+    let written = written.with_filter(level(&config.level));
     let events = events.layer().with_filter(LevelFilter::INFO);
-    let subscriber = tracing_subscriber::registry().with(lines).with(events);
+    let subscriber = tracing_subscriber::registry().with(written).with(events);
     tracing::subscriber::set_global_default(subscriber).is_ok()
 }
 

@@ -248,6 +248,13 @@ pub(super) const ACCESS_LOG_DROPPED: Metric = Metric {
     help: "Lines that the access log has lost.",
 };
 
+pub(super) const LOG_DROPPED: Metric = Metric {
+    name: "tidegate_log_dropped_total",
+    kind: Kind::Counter,
+    labels: &["reason"],
+    help: "Lines for standard error that were lost.",
+};
+
 pub(super) const EVENTS: Metric = Metric {
     name: "tidegate_events_total",
     kind: Kind::Counter,
@@ -385,6 +392,7 @@ pub const ALL: &[Metric] = &[
     BACKEND_SHARE,
     POOL_PANICKING,
     ACCESS_LOG_DROPPED,
+    LOG_DROPPED,
     EVENTS,
     SCALER_DESIRED,
     SCALER_NEEDED,

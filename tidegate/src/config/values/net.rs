@@ -49,7 +49,9 @@ pub(crate) fn backend(text: &str) -> Result<Address, Message> {
             ip if ip.is_unspecified() => wrong("nobody can be reached at that address", None),
             ip if ip.is_multicast() => wrong("it is a multicast address", one_machine()),
             IpAddr::V4(Ipv4Addr::BROADCAST) => wrong("it is the broadcast address", one_machine()),
-            _ => Ok(Address::Socket(address)),
+            // Written in IPv6 or not, it is one address.
+            ip @ IpAddr::V4(_) => Ok(Address::Socket(SocketAddr::new(ip, address.port()))),
+            IpAddr::V6(_) => Ok(Address::Socket(address)),
         };
     }
     if text.contains("://") {
@@ -201,6 +203,7 @@ mod tests {
     #[test]
     fn backends_are_addresses_or_names_with_a_port() {
         assert!(matches!(backend("10.0.0.1:80"), Ok(Address::Socket(_))));
+        assert_eq!(backend("[::ffff:10.0.0.1]:80").ok(), backend("10.0.0.1:80").ok());
         assert!(
             matches!(backend("App.internal.:80"), Ok(Address::Name { host, port: 80 }) if &*host == "app.internal")
         );
