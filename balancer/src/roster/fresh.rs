@@ -94,8 +94,8 @@ impl State {
                     // Those stranded there since before would fill all that it may have.
                     let limit = ramp::limit(share, cap, with.busiest);
                     let limit = limit.map(|limit| limit.saturating_add(slot.stranded()));
-                    let limit = limit.map(|it| it.min(cap.unwrap_or(u32::MAX)));
-                    slot.set_max_concurrency(limit.map(|it| it.saturating_sub(before)));
+                    let room = cap.map_or(u32::MAX, |cap| cap.saturating_sub(before));
+                    slot.set_max_concurrency(limit.map(|it| it.min(room)));
                 }
                 Phase::Open => slot.close(),
                 // As many as it has permits.

@@ -3,7 +3,6 @@
 //! A pool or a backend that is renamed, or a route that moves to another pool of the same backends,
 //! is no new backend: what was well at an address by the same check a moment ago is well, and is
 //! checked on. Without this a reload would take all of them out until their first check.
-
 //!
 //! Nor does it begin with nothing to do: what runs at its address under the earlier name counts
 //! towards its cap until it has ended.
@@ -22,6 +21,9 @@ use crate::snapshot::Slot;
 pub(super) struct Before {
     /// Where backends were well, and by which check.
     well: Vec<(SocketAddr, Arc<HealthConfig>)>,
+    /// Of members that did not leave.
+    staying: Vec<Arc<Slot>>,
+    /// Of all, with those that had left before.
     slots: Vec<Arc<Slot>>,
 }
 
@@ -37,8 +39,11 @@ impl State {
                 Some((standing.slot.as_ref()?.address, Arc::clone(&health)))
             }));
         }
-        let slots = self.standings.values().filter_map(|standing| standing.slot.clone());
-        Before { well, slots: slots.chain(self.slots.all_finishing().cloned()).collect() }
+        let now = Instant::now();
+        let of_members = self.standings.values().filter_map(|standing| standing.slot.as_ref());
+        let staying = of_members.clone().filter(|slot| slot.parting_for(now).is_none()).cloned();
+        let slots = of_members.chain(self.slots.all_finishing()).cloned().collect();
+        Before { well, staying: staying.collect(), slots }
     }
 
     /// After it.
@@ -48,7 +53,7 @@ impl State {
         let left: Vec<&Arc<Slot>> = before.slots.iter().filter(has_left).collect();
         for standing in self.standings.values_mut() {
             let Some(slot) = &standing.slot else { continue };
-            if before.slots.iter().all(|known| known.id != slot.id) {
+            if before.staying.iter().all(|known| known.id != slot.id) {
                 let here = left.iter().filter(|earlier| earlier.address == slot.address);
                 standing.earlier = here.map(|earlier| Arc::clone(earlier)).collect();
             }

@@ -1,6 +1,9 @@
 //! What the membership does not know of a member: its slot, what its checks say, and its conduct.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use policies::backend::{Address, BackendKey};
 use policies::breaker::Phase;
@@ -46,23 +49,30 @@ impl Standing {
     pub(super) fn new(
         key: &BackendKey,
         written: &Address,
+        said: &BTreeMap<Name, Result<SocketAddr, String>>,
         slots: &mut Slots,
         epoch: u64,
     ) -> Standing {
-        match written {
-            Address::Socket(address) => Standing::at(slots.at(key, *address), written, epoch),
-            Address::Name { .. } => Standing {
-                epoch,
-                written: written.clone(),
-                slot: None,
-                earlier: Vec::new(),
-                verdict: Verdict::Unknown,
-                reason: Some(UNRESOLVED.to_owned()),
-                conduct: Conduct::default(),
-                intake: Intake::Closed,
-                has_passed: false,
-                counts: false,
-            },
+        let said = match written {
+            Address::Socket(address) => Some(Ok(*address)),
+            Address::Name { host, port } => said.get(&(Arc::clone(host), *port)).cloned(),
+        };
+        let reason = match said {
+            Some(Ok(address)) => return Standing::at(slots.at(key, address), written, epoch),
+            Some(Err(reason)) => reason,
+            None => UNRESOLVED.to_owned(),
+        };
+        Standing {
+            epoch,
+            written: written.clone(),
+            slot: None,
+            earlier: Vec::new(),
+            verdict: Verdict::Unknown,
+            reason: Some(reason),
+            conduct: Conduct::default(),
+            intake: Intake::Closed,
+            has_passed: false,
+            counts: false,
         }
     }
 
@@ -84,7 +94,8 @@ impl Standing {
 
     /// Requests that run there under earlier names.
     pub(super) fn in_flight_before(&mut self) -> u32 {
-        self.earlier.retain(|slot| !slot.is_idle());
+        let now = Instant::now();
+        self.earlier.retain(|slot| slot.parting_for(now).is_some() && !slot.is_idle());
         self.earlier.iter().map(|slot| slot.in_flight()).sum()
     }
 

@@ -60,6 +60,8 @@ pub(super) struct State {
     pub(super) unsaid: Vec<News>,
     /// What is known of other processes.
     pub(super) elsewhere: Elsewhere,
+    /// What was said last of each name. It is said once, and members of that name may come later.
+    said: BTreeMap<Name, Result<SocketAddr, String>>,
 }
 
 impl State {
@@ -82,6 +84,7 @@ impl State {
             drains: BTreeMap::new(),
             unsaid: Vec::new(),
             elsewhere: Elsewhere::default(),
+            said: BTreeMap::new(),
             switches: BTreeMap::new(),
             written,
             config,
@@ -179,6 +182,9 @@ impl State {
 
     /// Whether any backend is at another address than before.
     pub(super) fn resolved(&mut self, name: &Name, result: &Result<SocketAddr, String>) -> bool {
+        let wanted = self.names();
+        self.said.retain(|name, _| wanted.contains(name));
+        self.said.insert(name.clone(), result.clone());
         let mut changed = false;
         for (key, standing) in &mut self.standings {
             if !standing.is_named(name) {
@@ -357,7 +363,8 @@ impl State {
                     other => {
                         let earlier = other.and_then(|standing| standing.slot);
                         earlier.into_iter().for_each(|slot| self.slots.retire(slot));
-                        Standing::new(&key, &backend.address, &mut self.slots, self.version)
+                        let said = &self.said;
+                        Standing::new(&key, &backend.address, said, &mut self.slots, self.version)
                     }
                 };
                 self.elsewhere.note(&key, true);

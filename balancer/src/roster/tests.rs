@@ -191,12 +191,56 @@ fn what_runs_at_a_backend_counts_on_when_it_gets_another_name() {
     let again = slot(&roster, "other/renamed");
     assert!(!again.try_enter(), "all three are taken under earlier names");
     earlier.leave();
-    roster.judge(std::time::Duration::ZERO, &std::collections::BTreeMap::new(), false);
+    look(&roster);
     assert!(again.try_enter() && !again.try_enter());
     earlier.leave();
     renamed.leave();
     roster.sweep();
     assert_eq!(again.max_concurrency(), 3);
+}
+
+/// Nobody begins or ends anything; the rest of a ramp or of an earlier name is looked at.
+fn look(roster: &Roster) {
+    roster.judge(std::time::Duration::ZERO, &std::collections::BTreeMap::new(), false);
+}
+
+#[test]
+fn a_name_that_is_renamed_back_keeps_its_cap_and_one_that_comes_back_beside_it_its_own() {
+    let capped = |id: &str| Backend { max_concurrency: Some(2), ..backend(id, A) };
+    let roster = healthy(app_config(&[capped("a"), backend("b", B)]));
+    let first = slot(&roster, "app/a");
+    assert!(first.try_enter());
+    roster.configure(Arc::new(app_config(&[capped("c"), backend("b", B)])));
+    let second = slot(&roster, "app/c");
+    assert!(second.try_enter() && !second.try_enter());
+    // Back: it has its own count again, and that of the name between.
+    roster.configure(Arc::new(app_config(&[capped("a"), backend("b", B)])));
+    assert!(Arc::ptr_eq(&first, &slot(&roster, "app/a")));
+    assert!(!first.try_enter(), "one of its own runs, and one under the other name");
+    // Both at once are two.
+    roster.configure(Arc::new(app_config(&[capped("a"), capped("c"), backend("b", B)])));
+    look(&roster);
+    assert!(first.try_enter() && !first.try_enter());
+    assert!(second.try_enter() && !second.try_enter());
+}
+
+#[test]
+fn a_name_that_has_an_address_has_it_for_whoever_is_called_so_later() {
+    let roster = healthy(app_config(&[backend("a", "app.internal:80"), backend("b", B)]));
+    let (name, address) = (named("app.internal"), A.parse().unwrap());
+    roster.resolved(&name, Ok(address));
+    roster.report(report_now(&roster, "app/a", A, Verdict::Healthy));
+    takes(&roster, &["a", "b"]);
+    // Nobody resolves it anew: it is the same name.
+    roster.configure(Arc::new(app_config(&[backend("c", "app.internal:80"), backend("b", B)])));
+    takes(&roster, &["c", "b"]);
+    let missing = named("gone.internal");
+    let list = [backend("c", "app.internal:80"), backend("d", "gone.internal:80")];
+    roster.configure(Arc::new(app_config(&list)));
+    roster.resolved(&missing, Err("no such name".to_owned()));
+    let list = [backend("c", "app.internal:80"), backend("e", "gone.internal:80")];
+    roster.configure(Arc::new(app_config(&list)));
+    assert_eq!(member(&roster, "app/e").unwrap().reason.as_deref(), Some("no such name"));
 }
 
 #[test]

@@ -324,7 +324,7 @@ async fn an_address_beyond_this_machine_is_refused() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_are_closed_and_the_others_served() {
+async fn whoever_comes_beyond_the_limit_has_the_place_of_the_oldest_that_asks_nothing() {
     let scratch = Scratch::new("limit");
     let admin = start(&scratch, Fake::new(BackendState::Serving)).await;
     let address = admin.addresses().metrics.unwrap();
@@ -337,7 +337,14 @@ async fn connections_beyond_the_limit_are_closed_and_the_others_served() {
         held.push(stream);
     }
     let one_more = TcpStream::connect(address).await.unwrap();
-    assert_eq!(talk(one_more, &get("/livez", "Host: x\r\n")).await, "");
+    assert!(talk(one_more, &get("/livez", "Host: x\r\n")).await.starts_with("HTTP/1.1 200"));
+    let mut rest = Vec::new();
+    // An end or a reset.
+    let ended = tokio::time::timeout(CEILING, held[0].read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "the oldest is closed");
+    let last = held.last_mut().unwrap();
+    last.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(last.read_u8().await.is_ok(), "the others are served on");
     drop(held);
     let served = async {
         loop {

@@ -20,7 +20,7 @@ const LAST_LINES: Duration = Duration::from_millis(300);
 /// Between two looks for room at the end.
 const PAUSE: Duration = Duration::from_millis(5);
 
-static QUEUE: LazyLock<SyncSender<Message>> = LazyLock::new(start);
+static QUEUE: LazyLock<Option<SyncSender<Message>>> = LazyLock::new(start);
 static FULL: AtomicU64 = AtomicU64::new(0);
 static FAILED: AtomicU64 = AtomicU64::new(0);
 
@@ -54,9 +54,10 @@ pub fn say(text: &str) {
 /// Waits until all is written that was said so far, but not long. To be called before an exit.
 pub fn finish() {
     let until = Instant::now() + LAST_LINES;
+    let Some(queue) = &*QUEUE else { return };
     let (mark, written) = sync_channel(1);
     let mut message = Message::Mark(mark);
-    while let Err(TrySendError::Full(back)) = QUEUE.try_send(message) {
+    while let Err(TrySendError::Full(back)) = queue.try_send(message) {
         if Instant::now() >= until {
             return;
         }
@@ -82,16 +83,18 @@ pub(super) fn tell_panics() {
 }
 
 fn put(line: &[u8]) {
-    if QUEUE.try_send(Message::Line(line.to_vec())).is_err() {
-        FULL.fetch_add(1, Ordering::Relaxed);
+    match &*QUEUE {
+        Some(queue) if queue.try_send(Message::Line(line.to_vec())).is_ok() => {}
+        Some(_) => drop(FULL.fetch_add(1, Ordering::Relaxed)),
+        None => drop(write(line)),
     }
 }
 
-/// Without a thread all lines are lost, and counted.
-fn start() -> SyncSender<Message> {
+/// Without a thread there is no queue either, and who says something waits.
+fn start() -> Option<SyncSender<Message>> {
     let (queue, messages) = sync_channel(ROOM);
-    let _ = thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&messages));
-    queue
+    let log = thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&messages));
+    log.is_ok().then_some(queue)
 }
 
 fn write_all(messages: &Receiver<Message>) {
